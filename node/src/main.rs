@@ -1,0 +1,2 @@
+//! The demo validator and operator tools.
+fn main() {}
