@@ -1,0 +1,300 @@
+//! The table of pending calls: the bound, the depth gauge and the back-pressure in one.
+//!
+//! Every call that is not answered at once stands here under its kind, until it is answered or its caller is gone.
+//! Each kind has a bound of its own in calls and in bytes, so that pushes that wait can never lock out what would
+//! free them. When a bound is full the *highest* number among those that only wait is answered Busy, so that a
+//! lower one gets in: progress always needs the lowest. For what is needed next there is a small reserve beyond the
+//! bound, so that a flood of copies of old numbers can't lock it out either.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use roadbed_messages::BlockNumber;
+use roadbed_messages::api::workers::CallId;
+use roadbed_messages::api::{Error, PushBlock, PushQc};
+use roadbed_messages::{AppHash, VerifiedBlock};
+
+/// Calls beyond a full bound that are let in when they bring exactly what is needed next.
+const NEEDED_NEXT_RESERVE: usize = 16;
+
+/// What a call waits for; each kind has its own bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Waits for its range to be admissible, and for verification.
+    PushQc,
+    /// Waits for verification, then for a QC.
+    PushBlock,
+    /// Waits for its block to be durable.
+    PushAppHash,
+    /// Waits for a QC.
+    GetQc,
+    /// Waits for a block in the contiguous run; `GetGlobalBlock` likewise.
+    GetBlock,
+    /// Waits for an app hash.
+    GetAppProposal,
+    /// Waits for the stream to go on.
+    Subscribe,
+    /// Waits for the stream to go on with durable blocks.
+    SubscribeDurable,
+    /// Waits for a reader only.
+    TryGet,
+    /// Waits for both logs to have made the truncation durable.
+    PruneBefore,
+    /// Waits for the end.
+    Shutdown,
+}
+
+impl Kind {
+    /// All kinds, in the order in which waiting calls are looked at.
+    pub const ALL: [Self; 11] = [
+        Self::PushQc,
+        Self::PushBlock,
+        Self::PushAppHash,
+        Self::GetQc,
+        Self::GetBlock,
+        Self::GetAppProposal,
+        Self::Subscribe,
+        Self::SubscribeDurable,
+        Self::TryGet,
+        Self::PruneBefore,
+        Self::Shutdown,
+    ];
+
+    /// The name used in errors, metrics and the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PushQc => "push_qc",
+            Self::PushBlock => "push_block",
+            Self::PushAppHash => "push_app_hash",
+            Self::GetQc => "get_qc",
+            Self::GetBlock => "get_block",
+            Self::GetAppProposal => "get_app_proposal",
+            Self::Subscribe => "subscribe",
+            Self::SubscribeDurable => "subscribe_durable",
+            Self::TryGet => "try_get",
+            Self::PruneBefore => "prune_before",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// The bound of one kind of call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The most calls that wait at once.
+    pub calls_max: usize,
+    /// The most bytes that they hold.
+    pub bytes_max: u64,
+}
+
+/// What a pending call still needs to know of its request.
+#[derive(Clone, Debug)]
+pub enum Pending {
+    /// A QC push.
+    PushQc(PushQc),
+    /// A block push that is not verified yet.
+    PushBlock(PushBlock),
+    /// A block push that waits for its QC.
+    MatchBlock(VerifiedBlock),
+    /// An app hash.
+    PushAppHash(AppHash),
+    /// A QC is wanted.
+    GetQc,
+    /// A block is wanted.
+    GetBlock,
+    /// A block with what its QC says of it is wanted.
+    GetGlobalBlock,
+    /// An app proposal is wanted; once found, its block and hash, while the QC is being read.
+    GetAppProposal(Option<(BlockNumber, AppHash)>),
+    /// The stream is wanted: at most so many blocks.
+    Subscribe(usize),
+    /// A block is wanted that does not have to arrive first.
+    TryGet,
+    /// The same, by its header's hash.
+    ByHash,
+    /// A pruning: the range that it took out.
+    Prune(Range<BlockNumber>),
+    /// An ordered shutdown.
+    Shutdown,
+}
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Until a cursor has passed its number.
+    Waiting,
+    /// Until the verifier takes it: the lowest number first.
+    Queued,
+    /// With the verifier.
+    Verifying,
+    /// With a reader.
+    Reading,
+    /// Until the logs are done.
+    Finishing,
+}
+
+/// One call in the table.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its kind.
+    pub kind: Kind,
+    /// The number that it is about.
+    pub number: u64,
+    /// The bytes that it holds.
+    pub bytes: u64,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Its request.
+    pub pending: Pending,
+    /// How many lives of the verifier ended with it.
+    pub verifier_deaths: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    calls: usize,
+    bytes: u64,
+}
+
+/// All pending calls.
+#[derive(Debug, Default)]
+pub struct Calls {
+    table: BTreeMap<CallId, Call>,
+    /// Those in [`Stage::Waiting`].
+    waiting: BTreeSet<(Kind, u64, CallId)>,
+    /// Those in [`Stage::Queued`], in the order in which State needs them.
+    queued: BTreeSet<(u64, CallId)>,
+    /// Both of them: what may still be displaced.
+    idle: BTreeSet<(Kind, u64, CallId)>,
+    held: BTreeMap<Kind, Held>,
+}
+
+/// What came of an admission.
+#[derive(Debug, PartialEq)]
+pub enum Admission {
+    /// It is in the table. These calls had to make room: answer each with its error.
+    Admitted(Vec<(CallId, Error)>),
+    /// The bound is full of lower numbers.
+    Refused(Error),
+}
+
+impl Calls {
+    /// Takes a call into the table, displacing higher numbers where the bound is full.
+    ///
+    /// `needed_next` is the number without which nothing of this kind goes on.
+    pub fn admit(&mut self, id: CallId, call: Call, bound: Bound, needed_next: Option<u64>) -> Admission {
+        let held = self.held.get(&call.kind).copied().unwrap_or_default();
+        let (mut calls, mut bytes) = (held.calls, held.bytes);
+        let mut make_room = Vec::new();
+        // An empty bound takes any single call: a block that is larger than the bound must still get in.
+        let fits = |calls: usize, bytes: u64| {
+            calls == 0 || (calls < bound.calls_max && bytes.saturating_add(call.bytes) <= bound.bytes_max)
+        };
+        for (_, number, victim) in self.idle.range(of_kind(call.kind)).rev() {
+            if fits(calls, bytes) || *number <= call.number {
+                break;
+            }
+            calls -= 1;
+            bytes = bytes.saturating_sub(self.table.get(victim).map_or(0, |call| call.bytes));
+            make_room.push((*victim, *number));
+        }
+        if !fits(calls, bytes) {
+            let reserved = needed_next == Some(call.number) && calls < bound.calls_max + NEEDED_NEXT_RESERVE;
+            if !reserved {
+                return Admission::Refused(self.busy(call.kind, call.number));
+            }
+        }
+        let mut displaced = Vec::new();
+        for (victim, number) in make_room {
+            displaced.push((victim, self.busy(call.kind, number)));
+            self.remove(victim);
+        }
+        let held = self.held.entry(call.kind).or_default();
+        held.calls += 1;
+        held.bytes = held.bytes.saturating_add(call.bytes);
+        let stage = call.stage;
+        let previous = self.table.insert(id, call);
+        debug_assert!(previous.is_none(), "a call id is used once");
+        self.set_stage(id, stage);
+        Admission::Admitted(displaced)
+    }
+
+    /// Removes a call: it is answered, or its caller is gone.
+    pub fn remove(&mut self, id: CallId) -> Option<Call> {
+        self.set_stage(id, Stage::Finishing);
+        let call = self.table.remove(&id)?;
+        if let Some(held) = self.held.get_mut(&call.kind) {
+            held.calls -= 1;
+            held.bytes = held.bytes.saturating_sub(call.bytes);
+        }
+        Some(call)
+    }
+
+    /// A call by its id.
+    pub fn get(&self, id: CallId) -> Option<&Call> {
+        self.table.get(&id)
+    }
+
+    /// A call's request and count of verifier deaths; its place in the table can't be changed through this.
+    pub fn pending_mut(&mut self, id: CallId) -> Option<(&mut Pending, &mut u32)> {
+        self.table.get_mut(&id).map(|call| (&mut call.pending, &mut call.verifier_deaths))
+    }
+
+    /// Moves a call to another stage.
+    pub fn set_stage(&mut self, id: CallId, stage: Stage) {
+        let Some(call) = self.table.get_mut(&id) else { return };
+        call.stage = stage;
+        let key = (call.kind, call.number, id);
+        set_member(&mut self.waiting, key, stage == Stage::Waiting);
+        set_member(&mut self.queued, (call.number, id), stage == Stage::Queued);
+        set_member(&mut self.idle, key, matches!(stage, Stage::Waiting | Stage::Queued));
+    }
+
+    /// The call that the verifier should take next.
+    pub fn next_queued(&self) -> Option<CallId> {
+        self.queued.first().map(|(_, id)| *id)
+    }
+
+    /// The lowest waiting call of a kind whose number is below `cursor`.
+    pub fn next_below(&self, kind: Kind, cursor: u64) -> Option<CallId> {
+        let (_, number, id) = *self.waiting.range(of_kind(kind)).next()?;
+        (number < cursor).then_some(id)
+    }
+
+    /// All calls of one kind, oldest first.
+    pub fn of_kind(&self, kind: Kind) -> Vec<CallId> {
+        self.table.iter().filter(|(_, call)| call.kind == kind).map(|(id, _)| *id).collect()
+    }
+
+    /// All calls, oldest first.
+    pub fn ids(&self) -> Vec<CallId> {
+        self.table.keys().copied().collect()
+    }
+
+    /// How many calls of a kind are pending.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.held.get(&kind).map_or(0, |held| held.calls)
+    }
+
+    /// How many bytes the pending calls of a kind hold.
+    pub fn bytes(&self, kind: Kind) -> u64 {
+        self.held.get(&kind).map_or(0, |held| held.bytes)
+    }
+
+    fn busy(&self, kind: Kind, number: u64) -> Error {
+        Error::Busy { kind: kind.name(), number, waiting: self.count(kind), waiting_bytes: self.bytes(kind) }
+    }
+}
+
+/// The keys of every waiting call of one kind, in ascending order of their numbers.
+fn of_kind(kind: Kind) -> std::ops::RangeInclusive<(Kind, u64, CallId)> {
+    (kind, 0, CallId(0))..=(kind, u64::MAX, CallId(u64::MAX))
+}
+
+fn set_member<T: Ord>(set: &mut BTreeSet<T>, key: T, member: bool) {
+    if member {
+        set.insert(key);
+    } else {
+        set.remove(&key);
+    }
+}

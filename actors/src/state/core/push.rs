@@ -1,0 +1,215 @@
+//! Pushes: admission, verification, insertion, and the promise behind app hashes.
+
+use std::collections::BTreeMap;
+
+use roadbed_messages::api::workers::{CallId, Order, Verified, VerifyJob};
+use roadbed_messages::api::{ActorKind, Error, PushAppHash, PushBlock, PushQc};
+use roadbed_messages::{BlockNumber, FullCommitQc, HeaderHash, VerifiedBlock, VerifiedQc};
+
+use super::calls::{Kind, Pending, Stage};
+use super::{Answer, Core, Effect};
+
+/// A job that ended this many lives of the verifier is not tried again.
+const VERIFIER_DEATHS_MAX: u32 = 2;
+
+impl Core {
+    pub(super) fn on_push_qc(&mut self, call: CallId, push: PushQc) {
+        match push.qc.range(&self.committee) {
+            Ok(range) => {
+                let blocks: u64 = push.blocks.iter().map(|block| block.size_bytes()).sum();
+                let bytes = push.qc.size_bytes().saturating_add(blocks);
+                self.admit(call, Kind::PushQc, range.start.0, bytes, Stage::Waiting, Pending::PushQc(push));
+            }
+            Err(error) => self.reject(call, error.into()),
+        }
+    }
+
+    pub(super) fn on_push_block(&mut self, call: CallId, push: PushBlock) {
+        let (number, bytes) = (push.number, push.block.size_bytes());
+        self.admit(call, Kind::PushBlock, number.0, bytes, Stage::Queued, Pending::PushBlock(push));
+    }
+
+    pub(super) fn on_push_app_hash(&mut self, call: CallId, push: PushAppHash) {
+        match self.out_of_order(&push) {
+            Some(error) => self.reject(call, error),
+            None => self.wait(call, Kind::PushAppHash, push.number, Pending::PushAppHash(push.hash)),
+        }
+    }
+
+    /// Refuses a push that never got into the table.
+    fn reject(&mut self, call: CallId, error: Error) {
+        *self.rejected.entry(error.reason()).or_default() += 1;
+        self.answer(call, Err(error));
+    }
+
+    fn out_of_order(&self, push: &PushAppHash) -> Option<Error> {
+        let next_app_proposal = self.cursors().next_app_proposal;
+        (push.number < next_app_proposal).then_some(Error::AppHashOutOfOrder {
+            number: push.number,
+            hash: push.hash,
+            next_app_proposal,
+        })
+    }
+
+    /// The first block at which a QC may not start yet: the window bounds what memory must hold, and is measured
+    /// from where the application will be, so that a long recovered history can't shut it.
+    fn window_end(&self) -> BlockNumber {
+        let base = self.cursors().next_app_proposal.max(self.recovered_next_block);
+        BlockNumber(base.0.saturating_add(self.config.window_blocks))
+    }
+
+    /// Lets pushes go on whose wait is over; answers whether any block or QC may have come in.
+    pub(super) fn settle_pushes(&mut self) -> bool {
+        let mut progress = false;
+        let admissible = self.cursors().next_qc.0.saturating_add(1).min(self.window_end().0);
+        while let Some(id) = self.calls.next_below(Kind::PushQc, admissible) {
+            self.calls.set_stage(id, Stage::Queued);
+        }
+        while let Some(id) = self.calls.next_below(Kind::PushBlock, self.cursors().next_qc.0) {
+            progress = true;
+            self.match_block(id);
+        }
+        progress
+    }
+
+    /// Grants the app hashes that have become durable, in ascending order.
+    pub(super) fn settle_app_hashes(&mut self) -> bool {
+        let mut progress = false;
+        while let Some(id) = self.calls.next_below(Kind::PushAppHash, self.cursors().next_block_to_persist.0) {
+            progress = true;
+            let Some((number, hash)) = self.calls.get(id).and_then(|call| match call.pending {
+                Pending::PushAppHash(hash) => Some((BlockNumber(call.number), hash)),
+                _ => None,
+            }) else {
+                unreachable!("calls of this kind hold an app hash")
+            };
+            let answer = match self.out_of_order(&PushAppHash { number, hash }) {
+                Some(error) => Err(error),
+                None => {
+                    self.app.push(number, hash);
+                    self.chain.set_executed(number.next());
+                    Ok(Answer::Done)
+                }
+            };
+            self.answer(id, answer);
+        }
+        progress
+    }
+
+    /// Gives the verifier what it can take, the lowest numbers first.
+    pub(super) fn issue_jobs(&mut self) {
+        let Some(generation) = self.workers.up(ActorKind::Verifier) else { return };
+        while self.verifying.len() < self.config.verify_jobs_max {
+            let Some(id) = self.calls.next_queued() else { return };
+            let next_qc = self.cursors().next_qc.0;
+            let Some(call) = self.calls.get(id) else { return };
+            let (qc, blocks) = match &call.pending {
+                // The signatures of a stale QC need no check: it is not inserted.
+                Pending::PushQc(push) if call.number < next_qc => (None, push.blocks.clone()),
+                Pending::PushQc(push) => (Some(push.qc.clone()), push.blocks.clone()),
+                Pending::PushBlock(push) => (None, vec![push.block.clone()]),
+                pending => unreachable!("only pushes are queued for verification, not {pending:?}"),
+            };
+            self.calls.set_stage(id, Stage::Verifying);
+            self.verifying.insert(id, generation);
+            let order = VerifyJob { call: id, qc, blocks };
+            self.effects.push(Effect::Verify(Order { generation, order }));
+        }
+    }
+
+    pub(super) fn on_verified(&mut self, id: CallId, outcome: Verified) {
+        if self.verifying.remove(&id).is_none() {
+            return;
+        }
+        self.workers.progressed(ActorKind::Verifier);
+        let Some(call) = self.calls.get(id) else { return };
+        let (kind, number) = (call.kind, BlockNumber(call.number));
+        match (kind, outcome) {
+            (_, Err(error)) => self.answer(id, Err(error)),
+            (Kind::PushQc, Ok((qc, blocks))) => {
+                let Pending::PushQc(PushQc { qc: pushed, .. }) = call.pending.clone() else {
+                    unreachable!("calls of this kind hold a QC")
+                };
+                self.insert(number, &pushed, qc, blocks);
+                self.answer(id, Ok(Answer::Done));
+            }
+            (_, Ok((_, blocks))) => {
+                let Some(block) = blocks.into_iter().next() else {
+                    unreachable!("the verifier answers with every block of its job")
+                };
+                if let Some((pending, _)) = self.calls.pending_mut(id) {
+                    *pending = Pending::MatchBlock(block);
+                }
+                self.calls.set_stage(id, Stage::Waiting);
+            }
+        }
+    }
+
+    /// Puts a verified QC at the end of the chain, if that is where it starts *now*, and the blocks that match the
+    /// stored headers; all of it or nothing is what any later input sees.
+    fn insert(
+        &mut self,
+        first: BlockNumber,
+        pushed: &FullCommitQc,
+        qc: Option<VerifiedQc>,
+        blocks: Vec<VerifiedBlock>,
+    ) {
+        if let Some(qc) = qc.filter(|qc| qc.range().start == self.cursors().next_qc) {
+            self.chain.insert_qc(qc);
+        }
+        let mut by_hash: BTreeMap<HeaderHash, VerifiedBlock> =
+            blocks.into_iter().map(|block| (block.header_hash(), block)).collect();
+        // What the pushed QC says of its own length is not verified when it was stale; its headers are counted.
+        let end = first.0.saturating_add(pushed.headers.len() as u64).min(self.cursors().next_qc.0);
+        for number in first.max(self.cursors().next_block).0..end {
+            if by_hash.is_empty() {
+                break;
+            }
+            let number = BlockNumber(number);
+            let block = self.chain.header_hash(number).and_then(|hash| by_hash.remove(&hash));
+            if let Some(block) = block {
+                self.chain.insert_block(number, block);
+            }
+        }
+    }
+
+    /// Matches a verified block against the header that its number was finalized with.
+    fn match_block(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let number = BlockNumber(call.number);
+        let Pending::MatchBlock(block) = call.pending.clone() else {
+            unreachable!("a block that waits for its QC is verified")
+        };
+        let answer = if number < self.cursors().next_block || self.chain.block(number).is_some() {
+            Ok(Answer::Done)
+        } else {
+            let found = block.header_hash();
+            match self.chain.header_hash(number) {
+                Some(expected) if expected == found => {
+                    self.chain.insert_block(number, block);
+                    Ok(Answer::Done)
+                }
+                Some(expected) => Err(Error::HeaderMismatch { number, expected, found }),
+                None => unreachable!("QCs above next_block stay in memory"),
+            }
+        };
+        self.answer(id, answer);
+    }
+
+    /// Queues the verifier's unanswered jobs again, except one that has now ended too many of its lives.
+    pub(super) fn requeue_jobs(&mut self, suspect: Option<CallId>, last_error: &str) {
+        for id in std::mem::take(&mut self.verifying).into_keys() {
+            let Some((_, deaths)) = self.calls.pending_mut(id) else { continue };
+            if suspect == Some(id) {
+                *deaths += 1;
+            }
+            let failures = *deaths;
+            if failures >= VERIFIER_DEATHS_MAX {
+                let last_error = last_error.to_owned();
+                self.answer(id, Err(Error::VerifierFailed { failures, last_error }));
+            } else {
+                self.calls.set_stage(id, Stage::Queued);
+            }
+        }
+    }
+}

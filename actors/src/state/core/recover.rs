@@ -1,0 +1,191 @@
+//! Recovery: judge both logs, plan, repair, load, run.
+//!
+//! ```text
+//! Judge both ──facts──▶ reconcile ──plan──▶ Open both ──opened──▶ Load ──verified──▶ Running
+//!      ▲                    └─refusal: stop, nothing was written
+//!      └── a WAL actor dies: both begin again, for its plan may be half carried out
+//! ```
+
+use std::time::Duration;
+
+use roadbed_messages::api::workers::{Generation, Loaded, LogFacts, Order, WalOrder};
+use roadbed_messages::api::{ActorKind, Cursors, Recovered, StartError, StopReason, WalKind, WorkerState};
+use roadbed_messages::BlockNumber;
+
+use super::chain::Chain;
+use super::logs::{LogTrack, Logs};
+use super::reconcile::{Plan, reconcile};
+use super::{Core, Effect, Phase};
+
+/// How far recovery has come with one log.
+#[derive(Debug, Default)]
+struct Side {
+    facts: Option<LogFacts>,
+    /// The life that is open, and the index of its next record.
+    opened: Option<(Generation, u64)>,
+}
+
+/// How far recovery has come.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    began: Duration,
+    qcs: Side,
+    blocks: Side,
+    plan: Option<Plan>,
+}
+
+impl Recovery {
+    fn side(&mut self, wal: WalKind) -> &mut Side {
+        match wal {
+            WalKind::Qcs => &mut self.qcs,
+            WalKind::Blocks => &mut self.blocks,
+        }
+    }
+}
+
+impl Core {
+    /// Without logs there is nothing to recover.
+    pub(super) fn run_in_memory(&mut self) {
+        let cursors = self.chain.cursors();
+        self.run(Recovered {
+            first: cursors.first,
+            next_block: cursors.next_block,
+            next_qc: cursors.next_qc,
+            torn_bytes: 0,
+            reconcile_case: "1".to_owned(),
+            lost: None,
+            seconds: 0.0,
+        });
+    }
+
+    pub(super) fn on_judged(&mut self, wal: WalKind, facts: LogFacts) {
+        let Phase::Recovering(recovery) = &mut self.phase else { return };
+        recovery.side(wal).facts = Some(facts);
+        let (Some(qcs), Some(blocks)) = (&recovery.qcs.facts, &recovery.blocks.facts) else { return };
+        match reconcile(self.committee.first_block(), blocks, qcs, self.config.accept_lost_qcs) {
+            Ok(plan) => {
+                let (for_qcs, for_blocks) = (plan.qcs.clone(), plan.blocks.clone());
+                recovery.plan = Some(plan);
+                if let Some(generation) = self.workers.generation(ActorKind::QcWal) {
+                    self.effects.push(Effect::QcWal(Order { generation, order: WalOrder::Open(for_qcs) }));
+                }
+                if let Some(generation) = self.workers.generation(ActorKind::BlockWal) {
+                    self.effects.push(Effect::BlockWal(Order { generation, order: WalOrder::Open(for_blocks) }));
+                }
+            }
+            Err(refusal) => {
+                let detail = format!(
+                    "{}; starting would vote again on blocks that were voted on. Restore the QC log from a backup, \
+                     or start with the setting that accepts lost QCs: the blocks are then moved aside, kept, and both \
+                     logs are filled anew (reconcile case {})",
+                    refusal.detail, refusal.case
+                );
+                self.escalate(StopReason::Start(StartError::WouldLose { detail }));
+            }
+        }
+    }
+
+    pub(super) fn on_refused(&mut self, actor: ActorKind, error: StartError) {
+        let reason = match self.phase {
+            Phase::Recovering(_) => StopReason::Start(error),
+            _ => StopReason::Escalated { actor, error: error.to_string() },
+        };
+        self.workers.set_state(actor, WorkerState::Stopped);
+        self.escalate(reason);
+    }
+
+    pub(super) fn on_opened(&mut self, wal: WalKind, generation: Generation, next_index: u64) {
+        let Phase::Recovering(recovery) = &mut self.phase else {
+            if let Some(logs) = &mut self.logs {
+                logs.of_mut(wal).opened(generation);
+            }
+            return;
+        };
+        recovery.side(wal).opened = Some((generation, next_index));
+        let (Some(plan), Some(_), Some(_)) = (&recovery.plan, &recovery.qcs.opened, &recovery.blocks.opened) else {
+            return;
+        };
+        let Plan { first, next_block, next_qc, .. } = *plan;
+        let verify_from = if self.config.verify_all_on_start {
+            first
+        } else {
+            first.max(BlockNumber(next_block.0.saturating_sub(self.config.window_blocks)))
+        };
+        self.effects.push(Effect::Load { first, verify_from, next_block, next_qc });
+    }
+
+    pub(super) fn on_loaded(&mut self, result: Result<Loaded, StartError>) {
+        let Phase::Recovering(recovery) = &mut self.phase else { return };
+        let (Some(plan), Some(qcs_opened), Some(blocks_opened)) =
+            (recovery.plan.clone(), recovery.qcs.opened, recovery.blocks.opened)
+        else {
+            // A log failed while it was being read: recovery has begun again.
+            return;
+        };
+        let loaded = match result {
+            Ok(loaded) => loaded,
+            Err(error) => return self.escalate(StopReason::Start(error)),
+        };
+        let torn = |facts: &Option<LogFacts>| facts.as_ref().map_or(0, |facts| facts.torn_bytes);
+        let torn_bytes = torn(&recovery.qcs.facts) + torn(&recovery.blocks.facts);
+        let seconds = (self.now - recovery.began).as_secs_f64();
+
+        let Plan { first, next_block, next_qc, .. } = plan;
+        let cursors = Cursors {
+            first,
+            next_app_proposal: first,
+            next_block_to_persist: next_block,
+            next_block,
+            next_qc,
+        };
+        self.chain = Chain::recovered(cursors, qcs_opened.1);
+        for (index, qc) in loaded.qcs {
+            self.chain.hold_qc(index, qc);
+        }
+        let held = loaded.blocks.len() as u64;
+        for (number, block) in (next_block.0 - held..).zip(loaded.blocks) {
+            self.chain.hold_block(BlockNumber(number), block);
+        }
+        let mut logs = Logs {
+            qcs: LogTrack::recovered(first, next_qc, qcs_opened.1),
+            blocks: LogTrack::recovered(first, next_block, blocks_opened.1),
+        };
+        logs.qcs.opened(qcs_opened.0);
+        logs.blocks.opened(blocks_opened.0);
+        self.logs = Some(logs);
+        self.recovered_next_block = next_block;
+        self.run(Recovered {
+            first,
+            next_block,
+            next_qc,
+            torn_bytes,
+            reconcile_case: plan.case_label(),
+            lost: plan.lost,
+            seconds,
+        });
+    }
+
+    /// A log failed during recovery: its plan may be half carried out, and the other log's facts may be stale. Both
+    /// are judged again; reconcile is idempotent, and a crash inside it is one of its own cases.
+    pub(super) fn restart_recovery(&mut self, failed: WalKind) {
+        let Phase::Recovering(recovery) = &mut self.phase else { return };
+        **recovery = Recovery { began: recovery.began, ..Recovery::default() };
+        for wal in WalKind::BOTH.into_iter().filter(|wal| *wal != failed) {
+            if self.workers.is_alive(wal.actor()) {
+                self.replace_worker(wal.actor());
+            }
+        }
+    }
+
+    fn run(&mut self, recovered: Recovered) {
+        if let Some(lost) = &recovered.lost {
+            tracing::error!(lost, case = recovered.reconcile_case, "durable data had vanished");
+        }
+        self.recovered = Some(recovered.clone());
+        self.phase = Phase::Running;
+        self.effects.push(Effect::Running(recovered));
+        for (call, request) in std::mem::take(&mut self.early) {
+            self.on_call(call, request);
+        }
+    }
+}

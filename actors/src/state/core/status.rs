@@ -1,0 +1,71 @@
+//! The published snapshot.
+
+use roadbed_messages::api::{RunState, Status, WorkerState, WorkerStatus};
+
+use super::calls::Kind;
+use super::logs::APPEND_ORDERS_MAX;
+use super::workers::{Worker, wal_of};
+use super::{Core, Phase};
+
+impl Core {
+    /// One consistent snapshot.
+    pub fn status(&self) -> Status {
+        let cursors = self.cursors();
+        let reasons = self.reasons();
+        let buffered_blocks = self.chain.buffered_blocks();
+        Status {
+            state: match &self.phase {
+                Phase::Recovering(_) => RunState::Recovering,
+                Phase::Running if reasons.is_empty() => RunState::Running,
+                Phase::Running => RunState::Degraded,
+                Phase::Stopping(_) => RunState::Stopping,
+                Phase::Stopped(_) => RunState::Stopped,
+            },
+            cursors,
+            workers: self.workers.all().iter().map(|worker| self.worker_status(worker)).collect(),
+            recovered: self.recovered.clone(),
+            waiters: Kind::ALL.iter().map(|kind| (kind.name().to_owned(), self.calls.count(*kind))).collect(),
+            rejected: self.rejected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            buffered_blocks,
+            missing_blocks: cursors.next_qc.0 - cursors.next_block.0 - buffered_blocks as u64,
+            memory_bytes: self.chain.memory_bytes(),
+            reasons,
+        }
+    }
+
+    fn worker_status(&self, worker: &Worker) -> WorkerStatus {
+        let (mailbox, capacity) = match (wal_of(worker.actor), &self.logs) {
+            // One truncation beside the orders to append.
+            (Some(wal), Some(logs)) => (logs.of(wal).unanswered(), APPEND_ORDERS_MAX + 1),
+            _ if worker.actor == roadbed_messages::api::ActorKind::Verifier => {
+                (self.verifying.len(), self.config.verify_jobs_max)
+            }
+            _ => (0, 1),
+        };
+        WorkerStatus {
+            actor: worker.actor,
+            state: worker.state,
+            generation: worker.generation.0,
+            restarts: worker.restarts,
+            last_error: worker.last_error.clone(),
+            mailbox,
+            capacity,
+            running_for_seconds: worker.running_for.map(|running| running.as_secs_f64()),
+        }
+    }
+
+    /// Why the subsystem is not healthy.
+    fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for worker in self.workers.all() {
+            if !matches!(worker.state, WorkerState::Up) {
+                let error = worker.last_error.as_deref().unwrap_or("no error so far");
+                reasons.push(format!("{} is {}: {error}", worker.actor, worker.state.name()));
+            }
+        }
+        if let Some(lost) = self.recovered.as_ref().and_then(|recovered| recovered.lost.as_ref()) {
+            reasons.push(format!("durable data had vanished at the last start: {lost}"));
+        }
+        reasons
+    }
+}

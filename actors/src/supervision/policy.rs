@@ -1,0 +1,142 @@
+//! When a failed worker is started again, and when it is given up: pure, with the clock handed in.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How failures of a worker are answered.
+///
+/// A worker is restarted after a delay that doubles with each failure since its last progress, from
+/// `backoff_min` up to `backoff_max`, and is then shortened by a random part of up to half, so that workers that
+/// failed together don't come back together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartPolicy {
+    /// The most restarts within `window`; one more escalates. Default 10.
+    pub restarts_max: u32,
+    /// The window in which restarts are counted. Default 60 s.
+    pub window: Duration,
+    /// The most failures in a row without any progress between them, however far apart: growing backoff could
+    /// otherwise outrun the window. Default 20.
+    pub failures_without_progress_max: u32,
+    /// The first delay. Default 10 ms.
+    pub backoff_min: Duration,
+    /// The longest delay. Default 5 s.
+    pub backoff_max: Duration,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            restarts_max: 10,
+            window: Duration::from_secs(60),
+            failures_without_progress_max: 20,
+            backoff_min: Duration::from_millis(10),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The failures of one worker, judged by a [`RestartPolicy`].
+#[derive(Debug, Default)]
+pub struct FailureLog {
+    /// When it failed, within the window, oldest first.
+    recent: VecDeque<Duration>,
+    since_progress: u32,
+}
+
+/// What to do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Start it again after this delay.
+    RestartAfter(Duration),
+    /// The budget is spent.
+    Escalate,
+}
+
+impl FailureLog {
+    /// Judges a failure at `now` (since the start); `jitter` is uniform in `[0, 1)`.
+    pub fn failed(&mut self, policy: &RestartPolicy, now: Duration, jitter: f64) -> Verdict {
+        while self.recent.front().is_some_and(|at| now.saturating_sub(*at) >= policy.window) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+        let delay = self.outside_budget(policy, jitter);
+        let recent = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
+        if recent > policy.restarts_max || self.since_progress > policy.failures_without_progress_max {
+            Verdict::Escalate
+        } else {
+            Verdict::RestartAfter(delay)
+        }
+    }
+
+    /// The delay after a failure that no budget counts: a full disk is retried for ever.
+    pub fn outside_budget(&mut self, policy: &RestartPolicy, jitter: f64) -> Duration {
+        let doublings = self.since_progress.min(30);
+        self.since_progress = self.since_progress.saturating_add(1);
+        let delay = policy.backoff_min.saturating_mul(1 << doublings).min(policy.backoff_max);
+        delay.mul_f64(1.0 - jitter / 2.0)
+    }
+
+    /// The worker did what it is there for: the next failure starts from the shortest delay again.
+    pub fn progressed(&mut self) {
+        self.since_progress = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: RestartPolicy = RestartPolicy {
+        restarts_max: 3,
+        window: Duration::from_secs(10),
+        failures_without_progress_max: 5,
+        backoff_min: Duration::from_millis(10),
+        backoff_max: Duration::from_millis(50),
+    };
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit_and_starts_over_after_progress() {
+        let mut log = FailureLog::default();
+        let delays: Vec<_> = (0..4).map(|_| log.outside_budget(&POLICY, 0.0)).collect();
+        assert_eq!(delays, [millis(10), millis(20), millis(40), millis(50)]);
+        log.progressed();
+        assert_eq!(log.outside_budget(&POLICY, 0.0), millis(10));
+    }
+
+    #[test]
+    fn jitter_takes_away_up_to_half() {
+        assert_eq!(FailureLog::default().outside_budget(&POLICY, 1.0), millis(5));
+    }
+
+    #[test]
+    fn budget_is_spent_and_refilled_by_time() {
+        let mut log = FailureLog::default();
+        for second in 0..3 {
+            let verdict = log.failed(&POLICY, Duration::from_secs(second), 0.0);
+            assert!(matches!(verdict, Verdict::RestartAfter(_)), "{second}: {verdict:?}");
+            log.progressed();
+        }
+        assert_eq!(log.failed(&POLICY, Duration::from_secs(3), 0.0), Verdict::Escalate);
+        log.progressed();
+        assert!(matches!(log.failed(&POLICY, Duration::from_secs(13), 0.0), Verdict::RestartAfter(_)));
+    }
+
+    #[test]
+    fn failures_without_progress_escalate_however_far_apart() {
+        let mut log = FailureLog::default();
+        let verdicts: Vec<_> =
+            (0..6).map(|n| log.failed(&POLICY, Duration::from_secs(n * 100), 0.0)).collect();
+        assert!(verdicts[..5].iter().all(|verdict| matches!(verdict, Verdict::RestartAfter(_))));
+        assert_eq!(verdicts[5], Verdict::Escalate);
+    }
+
+    #[test]
+    fn a_huge_count_of_failures_does_not_overflow() {
+        let mut log = FailureLog { since_progress: u32::MAX, ..FailureLog::default() };
+        assert_eq!(log.outside_budget(&POLICY, 0.0), POLICY.backoff_max);
+    }
+}
