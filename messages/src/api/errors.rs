@@ -26,7 +26,9 @@ pub enum Error {
         found: HeaderHash,
     },
     /// An app hash for a block that already has one.
-    #[error("app hash {hash} for block {number} is out of order: the next one wanted is {next_app_proposal} or later")]
+    #[error(
+        "app hash {hash} for block {number} is out of order: the next one wanted is {next_app_proposal} or later"
+    )]
     AppHashOutOfOrder {
         /// The block that was reported.
         number: BlockNumber,
@@ -36,7 +38,9 @@ pub enum Error {
         next_app_proposal: BlockNumber,
     },
     /// The bound of this kind of message is full, and this call asked for the highest number of all that wait.
-    #[error("too many {kind} calls wait ({waiting} calls, {waiting_bytes} bytes): push lower numbers first, then retry {number}")]
+    #[error(
+        "too many {kind} calls wait ({waiting} calls, {waiting_bytes} bytes): push lower numbers first, then retry {number}"
+    )]
     Busy {
         /// The kind of message.
         kind: &'static str,
@@ -59,7 +63,9 @@ pub enum Error {
     #[error("there is no such block (yet)")]
     NotFound,
     /// The stored block can't be served: what the disk holds is damaged. Everything else goes on.
-    #[error("block {number} can't be served: {detail}; stop the node and run `roadbed verify` on its directory")]
+    #[error(
+        "block {number} can't be served: {detail}; stop the node and run `roadbed verify` on its directory"
+    )]
     Damaged {
         /// The block asked for.
         number: BlockNumber,

@@ -75,7 +75,7 @@ impl Chain {
 
     /// Puts a QC that recovery read back into memory; it moves no cursor.
     pub fn hold_qc(&mut self, index: u64, qc: VerifiedQc) {
-        self.memory_bytes += qc.size_bytes();
+        self.memory_bytes += qc.size_bytes() as u64;
         self.qcs.insert(qc.range().end, IndexedQc { index, qc });
     }
 
@@ -88,21 +88,21 @@ impl Chain {
         }
         self.hold_block(number, block);
         while self.blocks.contains_key(&self.cursors.next_block) {
-            self.cursors.next_block = self.cursors.next_block.next();
+            self.cursors.next_block = self.cursors.next_block.saturating_add(1);
         }
         true
     }
 
     /// Puts a block that recovery read back into memory; it moves no cursor.
     pub fn hold_block(&mut self, number: BlockNumber, block: VerifiedBlock) {
-        self.memory_bytes += block.size_bytes();
+        self.memory_bytes += block.size_bytes() as u64;
         self.numbers_by_hash.insert(block.header_hash(), number);
         self.blocks.insert(number, block);
     }
 
     /// The QC of block `number`, if it is in memory.
     pub fn qc(&self, number: BlockNumber) -> Option<&IndexedQc> {
-        let (_, found) = self.qcs.range(number.next()..).next()?;
+        let (_, found) = self.qcs.range(number.saturating_add(1)..).next()?;
         (found.qc.range().start <= number).then_some(found)
     }
 
@@ -113,7 +113,7 @@ impl Chain {
 
     /// The block with what its QC says of it, if both are in memory.
     pub fn global_block(&self, number: BlockNumber) -> Option<GlobalBlock> {
-        Some(self.qc(number)?.qc.global_block(number, self.block(number)?))
+        self.qc(number)?.qc.global_block(number, self.block(number)?.block()).ok()
     }
 
     /// The number of the block in memory whose header has this hash.
@@ -123,12 +123,12 @@ impl Chain {
 
     /// The header hash that the QCs finalize under `number`, if its QC is in memory.
     pub fn header_hash(&self, number: BlockNumber) -> Option<HeaderHash> {
-        self.qc(number)?.qc.header_hash(number)
+        self.qc(number)?.qc.header_hash_at(number)
     }
 
     /// The QCs in memory that end above `from`, in order.
     pub fn qcs_from(&self, from: BlockNumber) -> impl Iterator<Item = &IndexedQc> {
-        self.qcs.range(from.next()..).map(|(_, qc)| qc)
+        self.qcs.range(from.saturating_add(1)..).map(|(_, qc)| qc)
     }
 
     /// The blocks of the contiguous run in memory from `from` on, in order.
@@ -192,14 +192,14 @@ impl Chain {
 
     fn drop_block(&mut self, number: BlockNumber) {
         if let Some(block) = self.blocks.remove(&number) {
-            self.memory_bytes -= block.size_bytes();
+            self.memory_bytes -= block.size_bytes() as u64;
             self.numbers_by_hash.remove(&block.header_hash());
         }
     }
 
     fn drop_qcs_ending_by(&mut self, end: BlockNumber) {
         while let Some(entry) = self.qcs.first_entry().filter(|entry| *entry.key() <= end) {
-            self.memory_bytes -= entry.remove().qc.size_bytes();
+            self.memory_bytes -= entry.remove().qc.size_bytes() as u64;
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{Answer, Core, Effect};
 
 /// Orders to append that one log has not answered, at most: what comes while a log syncs goes into its next group,
 /// and the orders to one log never overflow the channel to its I/O thread.
-pub const APPEND_ORDERS_MAX: usize = 32;
+pub(crate) const APPEND_ORDERS_MAX: usize = 32;
 /// The most records in one order to append.
 const APPEND_RECORDS_MAX: usize = 1024;
 /// An order to append ends with the record that reaches this many bytes.
@@ -75,9 +75,9 @@ impl LogTrack {
         self.unanswered.len() + usize::from(self.dropping.is_some())
     }
 
-    /// The life that can be told to close.
-    pub(super) fn ready(&self) -> Option<Generation> {
-        self.ready
+    /// Takes the log out of work; answers the life that must be told to close.
+    pub(super) fn close(&mut self) -> Option<Generation> {
+        self.ready.take()
     }
 
     fn can_append(&self) -> Option<Generation> {
@@ -165,7 +165,7 @@ impl Core {
                 if order.is_empty() {
                     first_index = found.index;
                 }
-                bytes += found.qc.size_bytes();
+                bytes += found.qc.size_bytes() as u64;
                 order.push(found.qc.clone());
                 if order.len() == APPEND_RECORDS_MAX || bytes >= APPEND_BYTES_TARGET {
                     break;
@@ -183,8 +183,8 @@ impl Core {
             let (mut next, mut bytes) = (first, 0);
             for (number, block) in self.chain.blocks_from(first) {
                 assert_eq!(number, next, "what is not durable is in memory");
-                next = number.next();
-                bytes += block.size_bytes();
+                next = number.saturating_add(1);
+                bytes += block.size_bytes() as u64;
                 order.push(block.clone());
                 if order.len() == APPEND_RECORDS_MAX || bytes >= APPEND_BYTES_TARGET {
                     break;

@@ -43,7 +43,8 @@ use roadbed_messages::api::{
     Subscribe, TryGetBlock,
 };
 use roadbed_messages::{
-    AppProposal, Block, BlockNumber, Committee, FullCommitQc, GlobalBlock, HeaderHash, VerifiedBlock, VerifiedQc,
+    AppProposal, Block, BlockNumber, Committee, FullCommitQc, GlobalBlock, HeaderHash, VerifiedBlock,
+    VerifiedQc,
 };
 
 use crate::config::Config;
@@ -352,7 +353,9 @@ impl Core {
             Request::PushAppHash(push) => self.on_push_app_hash(call, push),
             Request::GetQc(get) => self.wait(call, Kind::GetQc, get.number, Pending::GetQc),
             Request::GetBlock(get) => self.wait(call, Kind::GetBlock, get.number, Pending::GetBlock),
-            Request::GetGlobalBlock(get) => self.wait(call, Kind::GetBlock, get.number, Pending::GetGlobalBlock),
+            Request::GetGlobalBlock(get) => {
+                self.wait(call, Kind::GetBlock, get.number, Pending::GetGlobalBlock)
+            }
             Request::GetAppProposal(get) => {
                 self.wait(call, Kind::GetAppProposal, get.number, Pending::GetAppProposal(None));
             }
@@ -363,7 +366,8 @@ impl Core {
             Request::TryGetBlock(get) => self.on_try_get(call, get.number),
             Request::GetBlockByHash(get) => self.on_get_by_hash(call, get.hash),
             Request::NeedBlock(need) => {
-                let needed = need.number >= self.cursors().next_block && self.chain.block(need.number).is_none();
+                let needed =
+                    need.number >= self.cursors().next_block && self.chain.block(need.number).is_none();
                 self.answer(call, Ok(Answer::Flag(needed)));
             }
             Request::NextBlock => self.answer(call, Ok(Answer::Cursors(self.cursors()))),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use roadbed_messages::api::workers::{CallId, Order, Verified, VerifyJob};
 use roadbed_messages::api::{ActorKind, Error, PushAppHash, PushBlock, PushQc};
-use roadbed_messages::{BlockNumber, FullCommitQc, HeaderHash, VerifiedBlock, VerifiedQc};
+use roadbed_messages::{BlockNumber, FullCommitQc, HeaderHash, VerifiedBlock, VerifiedQc, codec};
 
 use super::calls::{Kind, Pending, Stage};
 use super::{Answer, Core, Effect};
@@ -16,8 +16,8 @@ impl Core {
     pub(super) fn on_push_qc(&mut self, call: CallId, push: PushQc) {
         match push.qc.range(&self.committee) {
             Ok(range) => {
-                let blocks: u64 = push.blocks.iter().map(|block| block.size_bytes()).sum();
-                let bytes = push.qc.size_bytes().saturating_add(blocks);
+                let blocks: u64 = push.blocks.iter().map(|block| size_bytes(&**block)).sum();
+                let bytes = size_bytes(&*push.qc).saturating_add(blocks);
                 self.admit(call, Kind::PushQc, range.start.0, bytes, Stage::Waiting, Pending::PushQc(push));
             }
             Err(error) => self.reject(call, error.into()),
@@ -25,7 +25,7 @@ impl Core {
     }
 
     pub(super) fn on_push_block(&mut self, call: CallId, push: PushBlock) {
-        let (number, bytes) = (push.number, push.block.size_bytes());
+        let (number, bytes) = (push.number, size_bytes(&*push.block));
         self.admit(call, Kind::PushBlock, number.0, bytes, Stage::Queued, Pending::PushBlock(push));
     }
 
@@ -75,7 +75,8 @@ impl Core {
     /// Grants the app hashes that have become durable, in ascending order.
     pub(super) fn settle_app_hashes(&mut self) -> bool {
         let mut progress = false;
-        while let Some(id) = self.calls.next_below(Kind::PushAppHash, self.cursors().next_block_to_persist.0) {
+        while let Some(id) = self.calls.next_below(Kind::PushAppHash, self.cursors().next_block_to_persist.0)
+        {
             progress = true;
             let Some((number, hash)) = self.calls.get(id).and_then(|call| match call.pending {
                 Pending::PushAppHash(hash) => Some((BlockNumber(call.number), hash)),
@@ -87,7 +88,7 @@ impl Core {
                 Some(error) => Err(error),
                 None => {
                     self.app.push(number, hash);
-                    self.chain.set_executed(number.next());
+                    self.chain.set_executed(number.saturating_add(1));
                     Ok(Answer::Done)
                 }
             };
@@ -212,4 +213,9 @@ impl Core {
             }
         }
     }
+}
+
+/// The bytes that a pushed value takes encoded, which is about what it takes in memory.
+fn size_bytes<T: codec::Wire>(value: &T) -> u64 {
+    codec::encoded_len(value) as u64
 }

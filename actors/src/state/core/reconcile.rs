@@ -70,7 +70,8 @@ pub fn reconcile(
     };
     match (&blocks.range, &qcs.range) {
         (block_range, None) => {
-            let blocks_at_start = block_range.as_ref().map_or(block_cursor, |range| range.start) == first_block;
+            let blocks_at_start =
+                block_range.as_ref().map_or(block_cursor, |range| range.start) == first_block;
             if !qcs.exists || qcs.next_index != 0 || !blocks_at_start {
                 let what = if qcs.exists { "is empty though it was used" } else { "is missing" };
                 return start_over(Refusal { case: "2b", detail: format!("the QC log {what}") });
@@ -85,11 +86,15 @@ pub fn reconcile(
             let mut plan = Plan::keep("3", cursor, cursor, qc_range.end);
             if !blocks.exists {
                 plan.blocks.create_at = Some(cursor.0);
-                plan.lost = Some(format!("the block log is missing: blocks {cursor} to {} are asked for again", qc_range.end));
+                plan.lost = Some(format!(
+                    "the block log is missing: blocks {cursor} to {} are asked for again",
+                    qc_range.end
+                ));
             } else if cursor != block_cursor {
                 plan.blocks.reset_to = Some(cursor.0);
-                plan.lost =
-                    Some(format!("the block log was empty at {block_cursor} though the QCs start at {cursor}"));
+                plan.lost = Some(format!(
+                    "the block log was empty at {block_cursor} though the QCs start at {cursor}"
+                ));
             }
             Ok(plan)
         }
@@ -102,7 +107,9 @@ pub fn reconcile(
             if b <= x {
                 let mut plan = Plan::keep("9", x, x, y);
                 plan.blocks.reset_to = Some(x.0);
-                plan.lost = Some(format!("the block log ends at {b} though the QCs start at {x}: blocks {x} to {y} are asked for again"));
+                plan.lost = Some(format!(
+                    "the block log ends at {b} though the QCs start at {x}: blocks {x} to {y} are asked for again"
+                ));
                 return Ok(plan);
             }
             let mut plan = Plan::keep("4", a.max(x), b.min(y), y);
@@ -156,7 +163,8 @@ fn never_used(first_block: BlockNumber, blocks: &LogFacts) -> Plan {
     } else if !blocks.exists {
         plan.cases = vec!["3"];
         plan.blocks.create_at = Some(first_block.0);
-        plan.lost = Some("the block log is missing; no QC was ever durable, so nothing had been promised".to_owned());
+        plan.lost =
+            Some("the block log is missing; no QC was ever durable, so nothing had been promised".to_owned());
     }
     plan
 }
@@ -173,5 +181,8 @@ fn set_aside(first_block: BlockNumber, blocks: &LogFacts, qcs: &LogFacts, refusa
 }
 
 fn behind(block: BlockNumber, qc_end: BlockNumber) -> Refusal {
-    Refusal { case: "10", detail: format!("the QC log ends at {qc_end}, wholly behind the blocks, which start at {block}") }
+    Refusal {
+        case: "10",
+        detail: format!("the QC log ends at {qc_end}, wholly behind the blocks, which start at {block}"),
+    }
 }

@@ -8,9 +8,9 @@
 
 use std::time::Duration;
 
+use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{Generation, Loaded, LogFacts, Order, WalOrder};
 use roadbed_messages::api::{ActorKind, Cursors, Recovered, StartError, StopReason, WalKind, WorkerState};
-use roadbed_messages::BlockNumber;
 
 use super::chain::Chain;
 use super::logs::{LogTrack, Logs};
@@ -70,7 +70,8 @@ impl Core {
                     self.effects.push(Effect::QcWal(Order { generation, order: WalOrder::Open(for_qcs) }));
                 }
                 if let Some(generation) = self.workers.generation(ActorKind::BlockWal) {
-                    self.effects.push(Effect::BlockWal(Order { generation, order: WalOrder::Open(for_blocks) }));
+                    self.effects
+                        .push(Effect::BlockWal(Order { generation, order: WalOrder::Open(for_blocks) }));
                 }
             }
             Err(refusal) => {
@@ -102,7 +103,8 @@ impl Core {
             return;
         };
         recovery.side(wal).opened = Some((generation, next_index));
-        let (Some(plan), Some(_), Some(_)) = (&recovery.plan, &recovery.qcs.opened, &recovery.blocks.opened) else {
+        let (Some(plan), Some(_), Some(_)) = (&recovery.plan, &recovery.qcs.opened, &recovery.blocks.opened)
+        else {
             return;
         };
         let Plan { first, next_block, next_qc, .. } = *plan;

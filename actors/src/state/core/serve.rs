@@ -71,14 +71,16 @@ impl Core {
             Pending::GetQc => {
                 (self.chain.qc(number).map(|found| Answer::Qc(found.qc.qc().clone())), Read::Qc(number))
             }
-            Pending::GetBlock => {
-                (self.chain.block(number).map(|block| Answer::Block(block.block().clone())), Read::Block(number))
-            }
+            Pending::GetBlock => (
+                self.chain.block(number).map(|block| Answer::Block(block.block().clone())),
+                Read::Block(number),
+            ),
             Pending::GetGlobalBlock => {
                 (self.chain.global_block(number).map(Answer::GlobalBlock), Read::GlobalBlock(number))
             }
             Pending::Subscribe(blocks_max) => {
-                let end = cursor.0.min(number.0.saturating_add(blocks_max.clamp(1, STREAM_BLOCKS_MAX) as u64));
+                let end =
+                    cursor.0.min(number.0.saturating_add(blocks_max.clamp(1, STREAM_BLOCKS_MAX) as u64));
                 let range = number..BlockNumber(end);
                 let held = self.held_stretch(range.clone());
                 ((!held.is_empty()).then_some(Answer::GlobalBlocks(held)), Read::GlobalBlocks(range))
@@ -111,7 +113,7 @@ impl Core {
         for number in range.start.0..range.end.0 {
             let number = BlockNumber(number);
             let Some(block) = self.chain.global_block(number) else { break };
-            bytes += self.chain.block(number).map_or(0, |block| block.size_bytes());
+            bytes += self.chain.block(number).map_or(0, |block| block.size_bytes() as u64);
             stretch.push(block);
             if bytes >= STREAM_BYTES_TARGET {
                 break;
@@ -124,7 +126,10 @@ impl Core {
         if self.calls.get(call).is_none() {
             return;
         }
-        assert!(self.logs.is_some(), "without a directory everything that is retained is in memory: {read:?}");
+        assert!(
+            self.logs.is_some(),
+            "without a directory everything that is retained is in memory: {read:?}"
+        );
         self.calls.set_stage(call, Stage::Reading);
         self.effects.push(Effect::Read { call, read });
     }
@@ -138,7 +143,9 @@ impl Core {
                 Err(Error::Pruned { number: block.number, first })
             }
             (Pending::ByHash, Err(ReadError::Missing)) => Err(Error::NotFound),
-            (Pending::ByHash, Err(ReadError::Damaged { number, .. })) if number < first => Err(Error::NotFound),
+            (Pending::ByHash, Err(ReadError::Damaged { number, .. })) if number < first => {
+                Err(Error::NotFound)
+            }
             (pending, _) if !matches!(pending, Pending::ByHash) && call.number < first.0 => {
                 Err(Error::Pruned { number: BlockNumber(call.number), first })
             }
@@ -160,7 +167,11 @@ impl Core {
         let cursors = self.cursors();
         let sizes_bytes = match self.logs {
             Some(_) => Vec::new(),
-            None => self.chain.blocks_from(cursors.first).map(|(n, block)| (n, block.size_bytes())).collect(),
+            None => self
+                .chain
+                .blocks_from(cursors.first)
+                .map(|(n, block)| (n, block.size_bytes() as u64))
+                .collect(),
         };
         Retention { cursors, sizes_bytes }
     }

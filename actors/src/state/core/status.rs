@@ -63,9 +63,6 @@ impl Core {
                 reasons.push(format!("{} is {}: {error}", worker.actor, worker.state.name()));
             }
         }
-        if let Some(lost) = self.recovered.as_ref().and_then(|recovered| recovered.lost.as_ref()) {
-            reasons.push(format!("durable data had vanished at the last start: {lost}"));
-        }
         reasons
     }
 }

@@ -83,12 +83,12 @@ impl Core {
         let durable = cursors.next_block_to_persist == cursors.next_block;
         if stopping.closing.is_none() && (durable || late || stopping.is_escalation()) {
             let mut closing = Vec::new();
-            if let Some(logs) = &self.logs {
-                if let Some(generation) = logs.qcs.ready() {
+            if let Some(logs) = &mut self.logs {
+                if let Some(generation) = logs.qcs.close() {
                     closing.push(WalKind::Qcs);
                     self.effects.push(Effect::QcWal(Order { generation, order: WalOrder::Close }));
                 }
-                if let Some(generation) = logs.blocks.ready() {
+                if let Some(generation) = logs.blocks.close() {
                     closing.push(WalKind::Blocks);
                     self.effects.push(Effect::BlockWal(Order { generation, order: WalOrder::Close }));
                 }
@@ -96,13 +96,10 @@ impl Core {
             stopping.closing = Some(closing);
         }
         let workers = &self.workers;
-        let closed = stopping
-            .closing
-            .as_mut()
-            .is_some_and(|closing| {
-                closing.retain(|wal| workers.is_alive(wal.actor()));
-                closing.is_empty()
-            });
+        let closed = stopping.closing.as_mut().is_some_and(|closing| {
+            closing.retain(|wal| workers.is_alive(wal.actor()));
+            closing.is_empty()
+        });
         if closed || late {
             let reason = stopping.reason(cursors);
             self.finish(reason);

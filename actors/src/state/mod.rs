@@ -1,0 +1,3 @@
+//! State: the root and supervisor of the subsystem.
+
+pub mod core;

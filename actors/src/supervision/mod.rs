@@ -1,0 +1,12 @@
+//! What supervision needs: when to restart, how a death is noticed, how old a running operation is.
+
+mod faults;
+mod heartbeat;
+mod policy;
+mod watch;
+
+pub(crate) use faults::Injected;
+pub use faults::{Fault, Faults, Gate};
+pub use heartbeat::Heartbeat;
+pub use policy::{FailureLog, RestartPolicy, Verdict};
+pub use watch::{Ended, panic_message, spawn_watched};
