@@ -19,7 +19,7 @@ use bincode::{
     de::{Decode, Decoder, DecoderImpl, read::Reader, read::SliceReader},
     enc::{
         Encode, EncoderImpl,
-        write::{SizeWriter, SliceWriter},
+        write::{SizeWriter, SliceWriter, Writer},
     },
 };
 
@@ -43,18 +43,27 @@ pub struct Strict {
 /// The encoding of a value.
 #[must_use]
 pub fn encode<T: Wire>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![0; encoded_len(value)];
-    // The buffer has the length that the same code measured, and nothing else can fail.
-    let written = encode_into(value, &mut bytes).expect("a buffer of the measured length is enough");
-    debug_assert_eq!(written, bytes.len());
-    bytes
+    let bytes = Vec::with_capacity(encoded_len(value));
+    let mut encoder = EncoderImpl::new(Appender(bytes), CONFIG);
+    // Appending to memory does not fail, and no list in memory has more than u32::MAX items.
+    value.encode(&mut encoder).expect("encoding into memory does not fail");
+    encoder.into_writer().0
+}
+
+struct Appender(Vec<u8>);
+
+impl Writer for Appender {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Length of the encoding of a value. It looks at lengths only, never at the bytes of transactions.
 #[must_use]
 pub fn encoded_len<T: Wire>(value: &T) -> usize {
     let mut encoder = EncoderImpl::new(SizeWriter::default(), CONFIG);
-    // The writer counts and never fails; lists are far below u32::MAX entries in memory.
+    // The writer counts and never fails; no list in memory has more than u32::MAX items.
     value.encode(&mut encoder).expect("counting bytes does not fail");
     encoder.into_writer().bytes_written
 }

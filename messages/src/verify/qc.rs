@@ -1,6 +1,6 @@
 //! A QC on its own: structure, quorum, header chain, and last, because they cost most, signatures.
 
-use std::{cmp::Ordering, ops::Deref, ops::Range, sync::Arc};
+use std::{cmp::Ordering, ops::Range, sync::Arc};
 
 use super::{
     block::VerifiedBlock,
@@ -11,8 +11,8 @@ use crate::{
     codec,
     committee::Committee,
     hash::HeaderHash,
-    numbers::{BlockNumber, LaneBlockNumber, Timestamp},
-    qc::{CommitQc, FullCommitQc, LaneRange},
+    numbers::{BlockNumber, LaneBlockNumber, RoadIndex, Timestamp},
+    qc::{CommitQc, FullCommitQc, LaneRange, Proposal},
     signatures::{self, Signed},
 };
 
@@ -36,6 +36,24 @@ impl VerifiedQc {
     #[must_use]
     pub fn qc(&self) -> &Arc<FullCommitQc> {
         &self.0.qc
+    }
+
+    /// What was voted on.
+    #[must_use]
+    pub fn proposal(&self) -> &Proposal {
+        &self.0.qc.qc.proposal
+    }
+
+    /// Position of the QC.
+    #[must_use]
+    pub fn road_index(&self) -> RoadIndex {
+        self.proposal().view.road_index
+    }
+
+    /// The headers, that of block `n` at `n - range.start`.
+    #[must_use]
+    pub fn headers(&self) -> &[BlockHeader] {
+        &self.0.qc.headers
     }
 
     /// The global numbers that it finalizes.
@@ -99,7 +117,7 @@ impl VerifiedQc {
     /// the payload belongs to its header is what [`verify_block`](crate::verify_block) shows.
     pub fn global_block(&self, number: BlockNumber, block: &Arc<Block>) -> Result<GlobalBlock, MatchError> {
         let position = self.match_hash(number, || block.header.hash())?;
-        let proposal = &self.0.qc.qc.proposal;
+        let proposal = self.proposal();
         Ok(GlobalBlock {
             number,
             header: block.header,
@@ -132,14 +150,6 @@ impl VerifiedQc {
     #[cfg(feature = "testing")]
     pub fn assume_verified(committee: &Committee, qc: Arc<FullCommitQc>) -> Result<Self, QcError> {
         check_structure(committee, qc)
-    }
-}
-
-impl Deref for VerifiedQc {
-    type Target = FullCommitQc;
-
-    fn deref(&self) -> &FullCommitQc {
-        &self.0.qc
     }
 }
 
@@ -265,11 +275,11 @@ pub(super) fn signed(committee: &Committee, qc: &CommitQc) -> Vec<Signed> {
 /// A batch refuses exactly when one of its signatures does, so this finds one whenever a batch of just these was
 /// refused.
 pub(super) fn find_invalid(committee: &Committee, signed: &[Signed]) -> Result<(), QcError> {
-    let valid = |one: &&Signed| match committee.index_of(&one.signer) {
+    let invalid = |one: &&Signed| match committee.index_of(&one.signer) {
         Some(index) => !signatures::verify_point(committee.point(index), &one.signature, &one.vote),
         None => true,
     };
-    match signed.iter().find(valid) {
+    match signed.iter().find(invalid) {
         Some(one) => Err(QcError::InvalidSignature { signer: one.signer }),
         None => Ok(()),
     }
