@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use roadbed_wal::Reader;
 
 pub(crate) use pool::ReaderPool;
-pub(crate) use source::Source;
+pub(crate) use source::{Source, checked_block, decoded_qc};
 
 /// Where a log's I/O thread leaves the log's reader. It outlives the thread: while a log restarts, reads go on.
 #[derive(Clone, Debug, Default)]

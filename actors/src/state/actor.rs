@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, SpawnHandle, System};
+use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, SpawnHandle};
 use roadbed_messages::api::workers::{CallId, Event, Loaded, Report};
 use roadbed_messages::api::{
     Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock, NextBlock,
@@ -117,8 +117,10 @@ impl State {
             }
             Effect::Running(recovered) => {
                 if let Some(started) = self.started.take() {
-                    // Nobody may be waiting for the start any more: then the shutdown comes by itself.
-                    drop(started.send(Ok(recovered)));
+                    // Nobody waits for the start any more: then nobody will ever stop it.
+                    if started.send(Ok(recovered)).is_err() {
+                        ctx.notify(Shutdown);
+                    }
                 }
             }
             Effect::Stop(reason) => {
@@ -127,7 +129,7 @@ impl State {
                     drop(started.send(Err(start_failure(reason))));
                 }
                 self.readers = None;
-                self.lives.end(&self.environment);
+                self.lives.end();
                 ctx.stop();
             }
         }
@@ -198,12 +200,6 @@ impl Actor for State {
         self.input(Input::Begin, ctx);
         self.beat(ctx);
     }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if let Some(system) = System::try_current() {
-            system.stop();
-        }
-    }
 }
 
 macro_rules! handle_requests {
@@ -260,10 +256,15 @@ impl Handler<Shutdown> for State {
 }
 
 impl Handler<GetRetention> for State {
-    type Result = Deferred<Retention>;
+    type Result = Result<Retention, Error>;
 
-    fn handle(&mut self, _: GetRetention, ctx: &mut Context<Self>) -> Self::Result {
-        self.call(Request::GetRetention, ctx)
+    fn handle(&mut self, _: GetRetention, _: &mut Context<Self>) -> Self::Result {
+        let mut retention = self.core.retention();
+        if let Some(reader) = self.environment.reader(WalKind::Blocks) {
+            let sizes = reader.segments().into_iter();
+            retention.sizes_bytes = sizes.map(|segment| (BlockNumber(segment.base), segment.bytes)).collect();
+        }
+        Ok(retention)
     }
 }
 
@@ -288,14 +289,5 @@ impl Handler<LoadDone> for State {
 
     fn handle(&mut self, LoadDone(result): LoadDone, ctx: &mut Context<Self>) {
         self.input(Input::Loaded(result), ctx);
-    }
-}
-
-impl State {
-    /// The sizes of the stretches of the block log, for a policy in bytes.
-    fn log_sizes_bytes(&self) -> Vec<(BlockNumber, u64)> {
-        let reader = self.environment.reader(WalKind::Blocks);
-        let segments = reader.map(|reader| reader.segments()).unwrap_or_default();
-        segments.into_iter().map(|segment| (BlockNumber(segment.base), segment.bytes)).collect()
     }
 }

@@ -13,4 +13,4 @@ pub use actor::{GetRetention, State};
 pub(crate) use actor::StateParts;
 pub use replies::Deferred;
 pub(crate) use stop::StopCell;
-pub(crate) use workers::Environment;
+pub(crate) use workers::{Disk, Environment, IoThreads, configured_options};

@@ -10,7 +10,7 @@ use actix::{Actor, Message};
 use roadbed_messages::api::{Cursors, Error, ShutdownReport, Status};
 use roadbed_messages::{AppProposal, Block, BlockNumber, FullCommitQc, GlobalBlock};
 
-use super::core::{Answer, Retention};
+use super::core::Answer;
 
 /// A reply type that the core's answers convert into.
 pub(super) trait FromAnswer: Sized + 'static {
@@ -39,7 +39,6 @@ from_answer! {
     AppProposal => AppProposal,
     Flag => bool,
     Cursors => Cursors,
-    Retention => Retention,
     Pruned => Range<BlockNumber>,
     Shutdown => ShutdownReport,
 }

@@ -1,11 +1,11 @@
 //! Factories and lives of the workers: what the shell needs to begin a life, and to let go of one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use roadbed_messages::api::workers::{
     CallId, Cause, Event, Generation, Order, Report, VerifyJob, WalOrder, WalStart,
 };
@@ -14,7 +14,7 @@ use roadbed_messages::{BlockNumber, Committee, VerifiedBlock, VerifiedQc};
 use roadbed_wal::{LogOptions, Reader, Storage};
 
 use super::State;
-use super::core::ORDERS_MAX;
+use super::core::APPEND_ORDERS_MAX;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pruner::Pruner;
@@ -31,6 +31,7 @@ pub(crate) struct Environment {
     pub(crate) config: Config,
     pub(crate) faults: Faults,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) io_threads: IoThreads,
     /// `None` without a directory.
     pub(crate) disk: Option<Disk>,
 }
@@ -127,12 +128,49 @@ struct Life<A: Actor> {
     heartbeats: Vec<Heartbeat>,
 }
 
-/// An I/O thread that may still be at work: whose end is not waited for when it hangs.
+/// The I/O threads that may still be at work. Clones share the list.
+#[derive(Clone, Default)]
+pub(crate) struct IoThreads(Arc<Mutex<Vec<IoThread>>>);
+
 struct IoThread {
     heartbeat: Heartbeat,
+    hung_after: Duration,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
 }
+
+impl IoThread {
+    fn has_ended(&self) -> bool {
+        matches!(self.ended.try_recv(), Err(TryRecvError::Disconnected))
+    }
+
+    fn hangs(&self) -> bool {
+        self.heartbeat.running_for().is_some_and(|(running_for, _)| running_for >= self.hung_after)
+    }
+}
+
+impl IoThreads {
+    fn add(&self, thread: IoThread) {
+        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| !thread.has_ended());
+        threads.push(thread);
+    }
+
+    /// Waits until every thread has ended, so that the directory is free again. One that hangs is left behind, and
+    /// keeps the directory's lock. Must be called when nobody gives orders any more.
+    pub(crate) fn wait(&self) {
+        let threads = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            while !thread.has_ended() && !thread.hangs() {
+                // The end is an event; the timeout only leads to another look at the heartbeat.
+                drop(thread.ended.recv_timeout(HEARTBEAT_LOOK));
+            }
+        }
+    }
+}
+
+/// How often a thread's heartbeat is looked at while its end is waited for.
+const HEARTBEAT_LOOK: Duration = Duration::from_millis(100);
 
 /// The present lives of all workers.
 #[derive(Default)]
@@ -141,7 +179,6 @@ pub(super) struct Lives {
     block_wal: Option<Life<WalActor<VerifiedBlock>>>,
     verifier: Option<Life<Verifier>>,
     pruner: Option<Life<Pruner>>,
-    io_threads: Vec<IoThread>,
 }
 
 impl Lives {
@@ -170,14 +207,14 @@ impl Lives {
     }
 
     fn start_wal<R: Record>(
-        &mut self,
+        &self,
         environment: &Environment,
         reporter: &Reporter,
         start: WalStart,
     ) -> Option<Life<WalActor<R>>> {
         let disk = environment.disk.as_ref().expect("WAL actors start only where there is a directory");
         // Room for every order that State may give at once, and for the first and last one.
-        let (orders, queue) = bounded::<WalOrder<R>>(ORDERS_MAX + 3);
+        let (orders, queue) = bounded::<WalOrder<R>>(APPEND_ORDERS_MAX + 3);
         let heartbeat = Heartbeat::default();
         let context = environment.thread_context(disk, R::WAL, heartbeat.clone());
         let (ended, end) = bounded::<()>(0);
@@ -191,8 +228,8 @@ impl Lives {
             reporter.died(Cause::Error, format!("can't start a thread: {error}"));
             return None;
         }
-        self.io_threads.retain(|thread| !has_ended(&thread.ended));
-        self.io_threads.push(IoThread { heartbeat: heartbeat.clone(), ended: end });
+        let hung_after = environment.config.hung_after;
+        environment.io_threads.add(IoThread { heartbeat: heartbeat.clone(), hung_after, ended: end });
         reporter.spawn(vec![heartbeat], |generation| WalActor::new(generation, orders))
     }
 
@@ -239,24 +276,10 @@ impl Lives {
         .collect()
     }
 
-    /// Lets go of everything, and waits for the I/O threads, so that the directory is free again; one that hangs is
-    /// left behind, and keeps the directory's lock.
-    pub(super) fn end(&mut self, environment: &Environment) {
-        for actor in ActorKind::WORKERS {
-            self.retire(actor);
-        }
-        for thread in self.io_threads.drain(..) {
-            let hangs = |(running_for, _)| running_for >= environment.config.hung_after;
-            while !has_ended(&thread.ended) && !thread.heartbeat.running_for().is_some_and(hangs) {
-                // Disconnection is the event that is waited for; the timeout only looks at the heartbeat again.
-                if thread.ended.recv_timeout(environment.config.beat_interval).is_err() {}
-            }
-        }
+    /// Lets go of everything.
+    pub(super) fn end(&mut self) {
+        *self = Self::default();
     }
-}
-
-fn has_ended(ended: &Receiver<()>) -> bool {
-    matches!(ended.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
 }
 
 fn send<A, T>(life: Option<&Life<A>>, order: Order<T>)
