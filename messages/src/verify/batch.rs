@@ -21,9 +21,10 @@ struct Candidate {
 /// Verifies QCs together; answers in their order. The verdict on each is the one that
 /// [`verify_qc`](crate::verify_qc) gives, whatever its neighbours are.
 ///
-/// All signatures go into one batch: a third to a half of what a batch per QC costs. When it fails it is halved
-/// until the invalid QCs are alone: `k` of them among `n` cost about `k * log2(n)` further batches, each half of
-/// the one before, and in an invalid QC every signature is verified on its own until the first invalid one.
+/// All signatures go into one batch: a third to a half of what a batch per QC costs. When it fails it is
+/// halved until the invalid QCs are alone: `k` of them among `n` cost about `k * log2(n)` further batches, each
+/// half of the one before, and in an invalid QC every signature is verified on its own until the first invalid
+/// one.
 ///
 /// ```
 /// use std::sync::Arc;
