@@ -1,13 +1,25 @@
 //! Bytes of the wire and of the logs. The only module that knows the serialization library.
 //!
-//! Layout: fields in the order that [`layout`] states, integers little-endian at their fixed width, lists after a
-//! u32 count, options after a byte 0 or 1, transactions as their end offsets and then all their bytes at once.
-//! One value has one encoding, and only that one decodes:
+//! Layout: fields in the order that `layout.rs` states, integers little-endian at their fixed width, lists
+//! after a u32 count, options after a byte 0 or 1, transactions as their end offsets and then all their bytes
+//! at once. One value has one encoding, and only that one decodes:
 //!
 //! - a message is at most [`MESSAGE_BYTES_MAX`] long, and every list is capped on its own;
 //! - no list is allocated before as many bytes are there as its items need;
 //! - lanes and signers are strictly ascending, so none is there twice;
 //! - no byte is left over.
+//!
+//! ```
+//! use roadbed_messages::{DecodeError, Txs, codec};
+//!
+//! let txs: Txs = [b"pay", b"tip"].into_iter().collect();
+//! let mut bytes = codec::encode(&txs);
+//! assert_eq!(bytes.len(), codec::encoded_len(&txs));
+//! assert_eq!(codec::decode(&bytes), Ok(txs));
+//!
+//! bytes.push(0);
+//! assert_eq!(codec::decode::<Txs>(&bytes), Err(DecodeError::TrailingBytes { count: 1 }));
+//! ```
 
 mod error;
 mod layout;
@@ -34,7 +46,8 @@ pub trait Wire: Encode + Decode<Strict> {}
 
 impl<T: Encode + Decode<Strict>> Wire for T {}
 
-/// What a strict decoder carries along: the typed reason of a refusal, which the library's own error cannot hold.
+/// What a strict decoder carries along: the typed reason of a refusal, which the library's own error cannot
+/// hold.
 #[derive(Debug, Default)]
 pub struct Strict {
     refusal: Option<DecodeError>,

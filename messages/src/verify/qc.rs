@@ -18,8 +18,8 @@ use crate::{
 
 /// A QC that is valid. Cheap to clone.
 ///
-/// Invariants: the range is not empty, there is one header and one hash per number of it, and proposal time plus
-/// the number of blocks fits u64.
+/// Invariants: the range is not empty, there is one header and one hash per number of it, and proposal time
+/// plus the number of blocks fits u64.
 #[derive(Debug, Clone)]
 pub struct VerifiedQc(Arc<Inner>);
 
@@ -113,8 +113,8 @@ impl VerifiedQc {
     /// Block `number` as consumers see it.
     ///
     /// # Errors
-    /// When the QC does not cover the number, or finalizes another block there. Only headers are compared: that
-    /// the payload belongs to its header is what [`verify_block`](crate::verify_block) shows.
+    /// When the QC does not cover the number, or finalizes another block there. Only headers are compared:
+    /// that the payload belongs to its header is what [`verify_block`](crate::verify_block) shows.
     pub fn global_block(&self, number: BlockNumber, block: &Arc<Block>) -> Result<GlobalBlock, MatchError> {
         let position = self.match_hash(number, || block.header.hash())?;
         let proposal = self.proposal();
@@ -215,8 +215,8 @@ pub(super) fn check_structure(committee: &Committee, qc: Arc<FullCommitQc>) -> R
     Ok(VerifiedQc(Arc::new(Inner { qc, range, header_hashes, size_bytes })))
 }
 
-/// Each lane's headers are at their place and chain back from the range's last hash. Their number is the sum of
-/// the ranges' lengths, so every position exists.
+/// Each lane's headers are at their place and chain back from the range's last hash. Their number is the sum
+/// of the ranges' lengths, so every position exists.
 fn check_headers(qc: &FullCommitQc) -> Result<Vec<HeaderHash>, QcError> {
     let hashes: Vec<HeaderHash> = qc.headers.iter().map(BlockHeader::hash).collect();
     let mut position = 0;
@@ -272,8 +272,8 @@ pub(super) fn signed(committee: &Committee, qc: &CommitQc) -> Vec<Signed> {
 
 /// Names the first signer whose signature is invalid, each verified on its own.
 ///
-/// A batch refuses exactly when one of its signatures does, so this finds one whenever a batch of just these was
-/// refused.
+/// A batch refuses exactly when one of its signatures does, so this finds one whenever a batch of just these
+/// was refused.
 pub(super) fn find_invalid(committee: &Committee, signed: &[Signed]) -> Result<(), QcError> {
     let invalid = |one: &&Signed| match committee.index_of(&one.signer) {
         Some(index) => !signatures::verify_point(committee.point(index), &one.signature, &one.vote),

@@ -62,13 +62,25 @@ fn keys_that_everybody_can_sign_for_are_refused() {
         let refused = new(vec![good, key], ChainParams::default()).unwrap_err();
         assert!(matches!(refused, CommitteeError::WeakKey { key: found, .. } if found == key), "{refused}");
     }
-    // y = p + 3 encodes the point with y = 3 a second time.
-    let mut second_encoding = [0xff; 32];
-    second_encoding[0] = 0xed + 3;
-    second_encoding[31] = 0x7f;
-    let key = PublicKey(second_encoding);
-    let refused = new(vec![key], ChainParams::default()).unwrap_err();
-    assert!(matches!(refused, CommitteeError::WeakKey { .. }), "{refused}");
+}
+
+#[test]
+fn a_second_encoding_of_a_point_is_refused() {
+    // From y = p to y = 2^255 - 1, which stand for y = 0 to 18, with either sign.
+    let mut on_curve = 0;
+    for low in 0xed..=0xff {
+        for high in [0x7f, 0xff] {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (low, high);
+            let key = PublicKey(bytes);
+            match new(vec![key], ChainParams::default()) {
+                Err(CommitteeError::WeakKey { key: found, .. }) if found == key => on_curve += 1,
+                Err(CommitteeError::InvalidKey { key: found }) if found == key => {}
+                other => panic!("{key}: {other:?}"),
+            }
+        }
+    }
+    assert!(on_curve > 10, "{on_curve}");
 }
 
 #[test]

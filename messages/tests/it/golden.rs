@@ -1,4 +1,5 @@
-//! Every hash and every encoding, pinned. A difference breaks stores and peers: it needs a new format version.
+//! Every hash and every encoding, pinned. A difference breaks stores and peers: it needs a new format
+//! version.
 //!
 //! `ROADBED_WRITE_GOLDEN=1 cargo test -p roadbed-messages golden` writes the file anew.
 

@@ -17,8 +17,8 @@ pub(crate) fn decode_measured<T: Wire>(bytes: &[u8]) -> (Result<T, DecodeError>,
     (answer.unwrap(), measured.bytes_max)
 }
 
-/// Whatever bytes come: a refusal, or the value whose one encoding they are; and no more memory than the bytes
-/// themselves take (what a refusal formats apart, which is short).
+/// Whatever bytes come: a refusal, or the value whose one encoding they are; and no more memory than the
+/// bytes themselves take (what a refusal formats apart, which is short).
 pub(crate) fn check_strict<T: Wire + PartialEq + Debug>(bytes: &[u8]) {
     let (answer, allocated) = decode_measured::<T>(bytes);
     assert!(allocated <= bytes.len() as u64 + 64, "{allocated} bytes allocated for {}", bytes.len());

@@ -1,6 +1,6 @@
 //! Any value comes back from its encoding; any bytes are refused or are the one encoding of a value.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::{collection::vec, prelude::*};
 use roadbed_messages::{
@@ -8,6 +8,7 @@ use roadbed_messages::{
     LaneBlockNumber, LaneRange, Payload, PayloadHash, Proposal, PublicKey, RoadIndex, Signature, SignatureOf,
     Timestamp, Txs, View, ViewNumber,
     codec::{decode, encode, encoded_len},
+    testing, verify_qc,
 };
 
 use crate::malformed::check_strict;
@@ -144,4 +145,33 @@ proptest! {
         }
         check_strict::<FullCommitQc>(&bytes);
     }
+
+    // Sums in u128, where nothing overflows, say what the range is.
+    #[test]
+    fn a_range_is_the_sums_or_an_error(
+        first_block in extreme(),
+        lanes in vec((extreme(), extreme()), 4),
+    ) {
+        let members = testing::committee_from(1, 4, BlockNumber(first_block));
+        let low = testing::committee(1, 4);
+        let (mut qc, _) = testing::chain(1, &low, testing::ChainShape::default()).next().unwrap();
+        for (range, (first, next)) in qc.qc.proposal.lane_ranges.iter_mut().zip(&lanes) {
+            (range.first, range.next) = (LaneBlockNumber(*first), LaneBlockNumber(*next));
+        }
+        let sum = |side: fn(&(u64, u64)) -> u64| {
+            lanes.iter().map(|lane| u128::from(side(lane))).sum::<u128>() + u128::from(first_block)
+        };
+        let (first, next) = (sum(|lane| lane.0), sum(|lane| lane.1));
+        let fits = lanes.iter().all(|(first, next)| first <= next) && next <= u128::from(u64::MAX);
+        let range = qc.range(&members.committee);
+        prop_assert_eq!(range.is_ok(), fits);
+        if let Ok(range) = range {
+            prop_assert_eq!((u128::from(range.start.0), u128::from(range.end.0)), (first, next));
+        }
+        prop_assert!(verify_qc(&members.committee, Arc::new(qc)).is_err());
+    }
+}
+
+fn extreme() -> impl Strategy<Value = u64> {
+    prop_oneof![0..4_u64, Just(u64::MAX), Just(u64::MAX / 4), u64::MAX - 12..u64::MAX, any::<u64>()]
 }

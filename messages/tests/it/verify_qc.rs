@@ -223,12 +223,15 @@ fn a_qc_covers_something_and_not_too_much() {
     assert_eq!(refusal(empty), QcError::Empty);
 
     let roomy = testing::committee_with(1, 1, BlockNumber(0), ChainParams::default());
-    let params = ChainParams { lane_blocks_per_qc_max: 5, ..ChainParams::default() };
-    let tight = testing::committee_with(1, 1, BlockNumber(0), params);
     let (qc, _) = first_of(&roomy);
-    let qc = FullCommitQc { qc: tight.sign(qc.qc.proposal, 0..1), headers: qc.headers };
-    let lane = tight.committee.keys()[0];
-    assert_eq!(verify(&tight, qc), Err(QcError::LaneTooLong { lane, found: 10, max: 5 }));
+    for (max, fits) in [(5, false), (9, false), (10, true)] {
+        let params = ChainParams { lane_blocks_per_qc_max: max, ..ChainParams::default() };
+        let tight = testing::committee_with(1, 1, BlockNumber(0), params);
+        let lane = tight.committee.keys()[0];
+        let signed = tight.sign(qc.qc.proposal.clone(), 0..1);
+        let verdict = verify(&tight, FullCommitQc { qc: signed, headers: qc.headers.clone() });
+        assert_eq!(verdict.err(), (!fits).then_some(QcError::LaneTooLong { lane, found: 10, max }));
+    }
     assert_eq!(
         refusal(|qc| qc.qc.proposal.lane_ranges[0].next.0 = u64::MAX - 100),
         QcError::LaneTooLong {
