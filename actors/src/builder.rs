@@ -160,7 +160,8 @@ fn run(
             };
             // After an ordered end the reason is set already, and this one is not taken.
             stop_on_end.set(StopReason::StateFailed { error });
-            drop(ended_sender.send(()));
+            // The receiver lives as long as the System runs.
+            let _ = ended_sender.send(());
         };
         if let Some(state) = spawn_watched(|_| State::new(parts), on_end) {
             // Without a receiver the start was given up: then State ends with its last address.
@@ -170,6 +171,9 @@ fn run(
         drop(ended.await);
     });
     if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(system))) {
-        tracing::error!(panic = panic_message(panic.as_ref()), "the subsystem's runtime panicked while it was dropped");
+        tracing::error!(
+            panic = panic_message(panic.as_ref()),
+            "the subsystem's runtime panicked while it was dropped"
+        );
     }
 }

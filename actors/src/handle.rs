@@ -6,9 +6,9 @@ use std::sync::Arc;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message};
 use roadbed_messages::api::{
-    Cursors, Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock, NextBlock,
-    PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, ShutdownReport, Status, StopReason,
-    TryGetBlock, WalKind,
+    Cursors, Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock,
+    NextBlock, PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, ShutdownReport, Status,
+    StopReason, TryGetBlock, WalKind,
 };
 use roadbed_messages::{
     AppHash, AppProposal, Block, BlockNumber, Committee, FullCommitQc, GlobalBlock, HeaderHash,
@@ -62,7 +62,12 @@ impl Roadbed {
         Builder::new(committee)
     }
 
-    pub(crate) fn new(addr: Addr<State>, stop: StopCell, recovered: Recovered, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        addr: Addr<State>,
+        stop: StopCell,
+        recovered: Recovered,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self { inner: Arc::new(Inner { addr, stop, recovered, metrics }) }
     }
 

@@ -8,10 +8,10 @@ use roadbed_wal::StoredEntry;
 use crate::wal_worker::{Record, WalActor};
 
 /// Makes blocks durable.
-pub type BlockWal = WalActor<VerifiedBlock>;
+pub(crate) type BlockWal = WalActor<VerifiedBlock>;
 
 /// The part of a header's hash that the block log can look up.
-pub fn digest_of(hash: &HeaderHash) -> u64 {
+pub(crate) fn digest_of(hash: &HeaderHash) -> u64 {
     let mut digest = [0; 8];
     digest.copy_from_slice(&hash.0[..8]);
     u64::from_le_bytes(digest)

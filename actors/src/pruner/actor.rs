@@ -1,8 +1,8 @@
 //! The actor: a timer, a question to State, and a request.
 
 use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Recipient, WrapFuture as _};
-use roadbed_messages::api::{ActorKind, PruneBefore};
 use roadbed_messages::api::workers::{Cause, Event};
+use roadbed_messages::api::{ActorKind, PruneBefore};
 use tokio::time::Instant;
 
 use super::Retained;
@@ -11,7 +11,7 @@ use crate::state::GetRetention;
 use crate::supervision::Faults;
 
 /// One life of the pruner.
-pub struct Pruner {
+pub(crate) struct Pruner {
     policy: RetentionPolicy,
     epoch: Instant,
     retained: Retained,
@@ -30,7 +30,15 @@ impl Pruner {
         faults: Faults,
         report: Box<dyn Fn(Event)>,
     ) -> Self {
-        Self { policy, epoch: Instant::now(), retained: Retained::default(), retention, prune, faults, report }
+        Self {
+            policy,
+            epoch: Instant::now(),
+            retained: Retained::default(),
+            retention,
+            prune,
+            faults,
+            report,
+        }
     }
 
     /// Looks again after the interval: one round at a time, and never a spin.
@@ -47,10 +55,12 @@ impl Pruner {
         ctx.spawn(asked.map(|answer, pruner, ctx| {
             // Without an answer State is about to end, and this actor with it.
             if let Ok(Ok(retention)) = answer {
-                let retain_from = pruner.retained.retain_from(&pruner.policy, pruner.epoch.elapsed(), &retention);
+                let retain_from =
+                    pruner.retained.retain_from(&pruner.policy, pruner.epoch.elapsed(), &retention);
                 if retain_from > retention.cursors.first {
                     let asked = pruner.prune.send(PruneBefore { retain_from }).into_actor(pruner);
-                    return drop(ctx.spawn(asked.map(|_, pruner, ctx| pruner.look_later(ctx))));
+                    ctx.spawn(asked.map(|_, pruner, ctx| pruner.look_later(ctx)));
+                    return;
                 }
             }
             pruner.look_later(ctx);

@@ -3,5 +3,5 @@
 mod actor;
 mod policy;
 
-pub use actor::Pruner;
-pub use policy::Retained;
+pub(crate) use actor::Pruner;
+pub(crate) use policy::Retained;

@@ -12,14 +12,19 @@ use crate::state::core::Retention;
 ///
 /// A clock that is set back, or a restart, can only make blocks stay longer.
 #[derive(Debug, Default)]
-pub struct Retained {
+pub(crate) struct Retained {
     /// Every block below the number had been executed at the time; ascending in both.
     executed: VecDeque<(BlockNumber, Duration)>,
 }
 
 impl Retained {
     /// The oldest block that `policy` wants to keep at `now`; nothing goes below `first` anyway.
-    pub fn retain_from(&mut self, policy: &RetentionPolicy, now: Duration, retention: &Retention) -> BlockNumber {
+    pub(crate) fn retain_from(
+        &mut self,
+        policy: &RetentionPolicy,
+        now: Duration,
+        retention: &Retention,
+    ) -> BlockNumber {
         let cursors = retention.cursors;
         let mut retain_from = cursors.first;
         if let Some(age) = policy.age_after_execution {
@@ -107,7 +112,8 @@ mod tests {
     #[test]
     fn the_strictest_policy_wins() {
         let mut retained = Retained::default();
-        let policy = RetentionPolicy { blocks_max: Some(4), bytes_max: Some(250), ..RetentionPolicy::default() };
+        let policy =
+            RetentionPolicy { blocks_max: Some(4), bytes_max: Some(250), ..RetentionPolicy::default() };
         assert_eq!(retained.retain_from(&policy, SECOND, &retention(0, 10, 10)), BlockNumber(8));
     }
 }

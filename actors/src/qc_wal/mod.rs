@@ -8,7 +8,7 @@ use roadbed_wal::StoredEntry;
 use crate::wal_worker::{Record, WalActor};
 
 /// Makes QCs durable.
-pub type QcWal = WalActor<VerifiedQc>;
+pub(crate) type QcWal = WalActor<VerifiedQc>;
 
 impl Record for VerifiedQc {
     const WAL: WalKind = WalKind::Qcs;

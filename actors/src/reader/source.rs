@@ -44,7 +44,12 @@ impl<K> Weighter<K, VerifiedBlock> for Bytes {
 }
 
 impl Source {
-    pub(crate) fn new(committee: Committee, qcs: ReaderSlot, blocks: ReaderSlot, cache_bytes_max: u64) -> Self {
+    pub(crate) fn new(
+        committee: Committee,
+        qcs: ReaderSlot,
+        blocks: ReaderSlot,
+        cache_bytes_max: u64,
+    ) -> Self {
         // QCs are small beside the blocks they finalize, and every block needs its own.
         let qc_bytes = cache_bytes_max / 4;
         let items = |bytes: u64| usize::try_from(bytes / 4096).unwrap_or(usize::MAX).max(16);
@@ -53,7 +58,11 @@ impl Source {
             qcs,
             blocks,
             qc_cache: Cache::with_weighter(items(qc_bytes), qc_bytes, Bytes),
-            block_cache: Cache::with_weighter(items(cache_bytes_max - qc_bytes), cache_bytes_max - qc_bytes, Bytes),
+            block_cache: Cache::with_weighter(
+                items(cache_bytes_max - qc_bytes),
+                cache_bytes_max - qc_bytes,
+                Bytes,
+            ),
         }
     }
 
@@ -100,7 +109,8 @@ impl Source {
         for number in log.find_digest(digest_of(hash)).map_err(unreadable)? {
             match self.block(BlockNumber(number)) {
                 Ok((qc, block)) if block.header_hash() == *hash => {
-                    return qc.global_block(BlockNumber(number), &block)
+                    return qc
+                        .global_block(BlockNumber(number), &block)
                         .map_err(|error| damaged(BlockNumber(number), error));
                 }
                 // Another block with the same digest, or one that was pruned meanwhile.
@@ -113,7 +123,8 @@ impl Source {
 
     fn qc(&self, number: BlockNumber) -> Result<VerifiedQc, ReadError> {
         let log = reader(&self.qcs)?;
-        let entry = log.get_by_key(number.0).map_err(|error| damaged(number, error))?.ok_or(ReadError::Missing)?;
+        let entry =
+            log.get_by_key(number.0).map_err(|error| damaged(number, error))?.ok_or(ReadError::Missing)?;
         if let Some(qc) = self.qc_cache.get(&entry.index) {
             return Ok(qc);
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::bounded;
-use roadbed_messages::api::workers::Loaded;
 use roadbed_messages::api::StartError;
+use roadbed_messages::api::workers::Loaded;
 use roadbed_messages::{BlockNumber, Committee, VerifiedBlock, VerifiedQc, verify_qcs};
 use roadbed_wal::{Reader, StoredEntry, WalError};
 
@@ -40,7 +40,9 @@ impl Load {
     pub(crate) fn spawn(self, done: impl FnOnce(LoadResult) + Send + 'static) {
         let body = move || {
             let result = catch_unwind(AssertUnwindSafe(|| self.load())).unwrap_or_else(|panic| {
-                Err(StartError::Failed { detail: format!("recovery panicked: {}", panic_message(panic.as_ref())) })
+                Err(StartError::Failed {
+                    detail: format!("recovery panicked: {}", panic_message(panic.as_ref())),
+                })
             });
             done(result);
         };
@@ -52,7 +54,9 @@ impl Load {
 
     fn load(self) -> LoadResult {
         let (Some(qc_log), Some(block_log)) = (&self.qcs, &self.blocks) else {
-            return Err(StartError::Failed { detail: "recovery began before both logs were open".to_owned() });
+            return Err(StartError::Failed {
+                detail: "recovery began before both logs were open".to_owned(),
+            });
         };
         let qcs = self.load_qcs(qc_log)?;
         let blocks = self.load_blocks(block_log, &qcs)?;
@@ -185,7 +189,9 @@ impl Load {
                     let (answer, result) = bounded(1);
                     let sent = match chunk {
                         Ok(entries) if entries.is_empty() => break,
-                        Ok(entries) => order.send(Ok(result)).is_ok() && chunks.send((entries, answer)).is_ok(),
+                        Ok(entries) => {
+                            order.send(Ok(result)).is_ok() && chunks.send((entries, answer)).is_ok()
+                        }
                         Err(error) => {
                             drop(order.send(Err(unreadable(error))));
                             false
@@ -210,7 +216,9 @@ impl Load {
         if seen == wanted {
             return Ok(());
         }
-        Err(StartError::Corrupt { detail: format!("a log gave {seen} of {wanted} entries that it should hold") })
+        Err(StartError::Corrupt {
+            detail: format!("a log gave {seen} of {wanted} entries that it should hold"),
+        })
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, SpawnHandle};
+use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{CallId, Event, Loaded, Report};
 use roadbed_messages::api::{
     Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock, NextBlock,
-    PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, StartError, StopReason, Subscribe, TryGetBlock,
-    WalKind,
+    PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, StartError, StopReason, Subscribe,
+    TryGetBlock, WalKind,
 };
-use roadbed_messages::BlockNumber;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 

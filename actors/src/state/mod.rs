@@ -9,8 +9,8 @@ mod replies;
 mod stop;
 mod workers;
 
-pub use actor::{GetRetention, State};
 pub(crate) use actor::StateParts;
+pub use actor::{GetRetention, State};
 pub use replies::Deferred;
 pub(crate) use stop::StopCell;
 pub(crate) use workers::{Disk, Environment, IoThreads, configured_options};

@@ -13,7 +13,7 @@ use roadbed_messages::{AppProposal, Block, BlockNumber, FullCommitQc, GlobalBloc
 use super::core::Answer;
 
 /// A reply type that the core's answers convert into.
-pub(super) trait FromAnswer: Sized + 'static {
+pub trait FromAnswer: Sized + 'static {
     /// `None` for an answer of another type.
     fn from_answer(answer: Answer) -> Option<Self>;
 }
@@ -91,7 +91,8 @@ impl<R: FromAnswer> Deferred<R> {
 
 impl<R: FromAnswer> Reply for Deferred<R> {
     fn answer(&self, answer: Result<Answer, Error>) {
-        let reply = answer.map(|answer| R::from_answer(answer).expect("a request is answered with its reply type"));
+        let reply =
+            answer.map(|answer| R::from_answer(answer).expect("a request is answered with its reply type"));
         let mut slot = self.0.borrow_mut();
         *slot = match std::mem::replace(&mut *slot, Slot::Over) {
             Slot::Waiting(caller) => {

@@ -34,11 +34,6 @@ impl StopCell {
         self.0.send_modify(|stop| stop.ended = true);
     }
 
-    /// The reason, once it is known.
-    pub(crate) fn reason(&self) -> Option<StopReason> {
-        self.0.borrow().reason.clone()
-    }
-
     /// Resolves when everything has ended.
     pub(crate) async fn wait(&self) -> StopReason {
         let mut stop = self.0.subscribe();

@@ -15,9 +15,11 @@ use roadbed_wal::{LogOptions, Reader, Storage};
 
 use super::State;
 use super::core::APPEND_ORDERS_MAX;
+use crate::block_wal::BlockWal;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pruner::Pruner;
+use crate::qc_wal::QcWal;
 use crate::reader::{ReaderSlot, Source};
 use crate::recovery::Load;
 use crate::store::{StoreLock, StorePaths, log_options};
@@ -163,7 +165,7 @@ impl IoThreads {
         for thread in threads {
             while !thread.has_ended() && !thread.hangs() {
                 // The end is an event; the timeout only leads to another look at the heartbeat.
-                drop(thread.ended.recv_timeout(HEARTBEAT_LOOK));
+                let _ = thread.ended.recv_timeout(HEARTBEAT_LOOK);
             }
         }
     }
@@ -175,8 +177,8 @@ const HEARTBEAT_LOOK: Duration = Duration::from_millis(100);
 /// The present lives of all workers.
 #[derive(Default)]
 pub(super) struct Lives {
-    qc_wal: Option<Life<WalActor<VerifiedQc>>>,
-    block_wal: Option<Life<WalActor<VerifiedBlock>>>,
+    qc_wal: Option<Life<QcWal>>,
+    block_wal: Option<Life<BlockWal>>,
     verifier: Option<Life<Verifier>>,
     pruner: Option<Life<Pruner>>,
 }
@@ -294,7 +296,8 @@ where
 }
 
 fn start_verifier(environment: &Environment, reporter: &Reporter) -> Option<Life<Verifier>> {
-    let heartbeats = vec![(); environment.config.verify_threads].iter().map(|()| Heartbeat::default()).collect();
+    let heartbeats =
+        vec![(); environment.config.verify_threads].iter().map(|()| Heartbeat::default()).collect();
     let context = PoolContext {
         committee: environment.committee.clone(),
         jobs_max: environment.config.verify_jobs_max,
@@ -343,11 +346,7 @@ impl Reporter {
     }
 
     /// Starts the worker's actor under a death watch.
-    fn spawn<A>(
-        &self,
-        heartbeats: Vec<Heartbeat>,
-        build: impl FnOnce(Generation) -> A,
-    ) -> Option<Life<A>>
+    fn spawn<A>(&self, heartbeats: Vec<Heartbeat>, build: impl FnOnce(Generation) -> A) -> Option<Life<A>>
     where
         A: Actor<Context = Context<A>>,
     {

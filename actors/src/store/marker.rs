@@ -84,7 +84,11 @@ pub(super) fn read(storage: &dyn Storage, paths: &StorePaths) -> Result<Option<M
 }
 
 /// Writes `committee.json`, then the marker, each durable before the next.
-pub(super) fn write(storage: &dyn Storage, paths: &StorePaths, committee: &Committee) -> Result<(), StartError> {
+pub(super) fn write(
+    storage: &dyn Storage,
+    paths: &StorePaths,
+    committee: &Committee,
+) -> Result<(), StartError> {
     let json = |path: &Path, result: Result<Vec<u8>, serde_json::Error>| {
         result.map_err(|error| StartError::Failed { detail: format!("{}: {error}", path.display()) })
     };
@@ -108,14 +112,14 @@ fn publish(storage: &dyn Storage, paths: &StorePaths, path: &Path, bytes: &[u8])
         let file = storage.open(&temporary, OpenMode::CreateNew)?;
         let mut offset = 0;
         while offset < bytes.len() {
-            match file.write_at(&bytes[offset..], offset as u64, SyncPoint::Marker)? {
+            match file.write_at(&bytes[offset..], offset as u64, SyncPoint::Header)? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 written => offset += written,
             }
         }
-        file.sync_data(SyncPoint::Marker)?;
+        file.sync_data(SyncPoint::Header)?;
         storage.rename(&temporary, path)?;
-        storage.sync_dir(&paths.dir, SyncPoint::Marker)
+        storage.sync_dir(&paths.dir, SyncPoint::Publish)
     };
     attempt().map_err(|error| failed(path, &error))
 }

@@ -122,7 +122,11 @@ fn create_log<R: Record>(
     if facts.first != facts.next {
         return Err(StartError::Foreign {
             path: paths.dir.clone(),
-            detail: format!("{} has entries, but the marker {} is missing", dir.display(), paths.marker().display()),
+            detail: format!(
+                "{} has entries, but the marker {} is missing",
+                dir.display(),
+                paths.marker().display()
+            ),
         });
     }
     let first_index = R::first_index(committee);
@@ -145,10 +149,9 @@ fn create_log<R: Record>(
 pub fn start_error(dir: &Path, error: &WalError) -> StartError {
     match error {
         WalError::InUse { path, holder } => StartError::InUse { path: path.clone(), holder: holder.clone() },
-        WalError::Foreign { path, expected, found } => StartError::Foreign {
-            path: path.clone(),
-            detail: format!("expected {expected}, found {found}"),
-        },
+        WalError::Foreign { path, expected, found } => {
+            StartError::Foreign { path: path.clone(), detail: format!("expected {expected}, found {found}") }
+        }
         WalError::NewerFormat { path, found, supported, .. } => StartError::NewerFormat {
             path: path.clone(),
             detail: format!("it needs format {found}, this program reads up to {supported}"),

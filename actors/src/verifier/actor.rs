@@ -5,7 +5,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use roadbed_messages::api::workers::{Generation, Order, VerifyJob};
 
 /// One life of the verifier.
-pub struct Verifier {
+pub(crate) struct Verifier {
     generation: Generation,
     jobs: Sender<VerifyJob>,
 }

@@ -7,5 +7,5 @@
 mod actor;
 mod pool;
 
-pub use actor::Verifier;
+pub(crate) use actor::Verifier;
 pub(crate) use pool::{PoolContext, start};

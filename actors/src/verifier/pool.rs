@@ -65,8 +65,14 @@ pub(crate) fn start(
 impl PoolContext {
     /// Verifies a batch and reports each job. A panic ends the thread's life: the job that it came from is found by
     /// trying each alone, so that it harms no other's caller.
-    fn work_on(&self, heartbeat: &Heartbeat, batch: Vec<VerifyJob>, report: &impl Fn(Event)) -> Result<(), Event> {
-        let (calls, jobs): (Vec<CallId>, Vec<VerifyJob>) = batch.into_iter().map(|job| (job.call, job)).unzip();
+    fn work_on(
+        &self,
+        heartbeat: &Heartbeat,
+        batch: Vec<VerifyJob>,
+        report: &impl Fn(Event),
+    ) -> Result<(), Event> {
+        let (calls, jobs): (Vec<CallId>, Vec<VerifyJob>) =
+            batch.into_iter().map(|job| (job.call, job)).unzip();
         let attempt = |jobs: Vec<VerifyJob>| {
             let job = jobs[0].call;
             let verify = || {
@@ -88,7 +94,8 @@ impl PoolContext {
             Ok(Err(error)) => Err(died(Cause::Error, error, None)),
             Err(panic) => {
                 let error = panic_message(panic.as_ref());
-                let culprit = jobs.into_iter().find(|job| attempt(vec![job.clone()]).is_err()).map(|job| job.call);
+                let culprit =
+                    jobs.into_iter().find(|job| attempt(vec![job.clone()]).is_err()).map(|job| job.call);
                 Err(died(Cause::Panic, error, culprit))
             }
         }

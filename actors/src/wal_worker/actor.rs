@@ -7,7 +7,7 @@ use roadbed_messages::api::workers::{Generation, Order, WalOrder};
 use super::Record;
 
 /// One life of a WAL actor.
-pub struct WalActor<R> {
+pub(crate) struct WalActor<R> {
     generation: Generation,
     orders: Sender<WalOrder<R>>,
 }

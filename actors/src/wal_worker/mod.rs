@@ -18,6 +18,6 @@ mod record;
 mod set_aside;
 mod thread;
 
-pub use actor::WalActor;
-pub use record::Record;
+pub(crate) use actor::WalActor;
+pub(crate) use record::Record;
 pub(crate) use thread::{Tenancy, ThreadContext};

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
-use roadbed_messages::api::workers::{CallId, Cause, Event, LogFacts, LogPlan, WalOrder, WalStart};
 use roadbed_messages::api::StartError;
+use roadbed_messages::api::workers::{CallId, Cause, Event, LogFacts, LogPlan, WalOrder, WalStart};
 use roadbed_messages::{BlockNumber, Committee};
-use roadbed_wal::{Entry, Judged, Log, LogOptions, Storage, WalError};
+use roadbed_wal::{Judged, Log, LogOptions, Storage, WalError};
 
 use super::Record;
 use super::set_aside::set_aside;
@@ -147,7 +147,9 @@ impl ThreadContext {
                 for record in group.drain(..) {
                     let length = record.encoded_len();
                     upto = record.end(index);
-                    log.append_with(index, upto.0, record.digest(), length, |buffer| record.encode_into(buffer))?;
+                    log.append_with(index, upto.0, record.digest(), length, |buffer| {
+                        record.encode_into(buffer)
+                    })?;
                     index += 1;
                     count += 1;
                     bytes += length as u64;
@@ -200,7 +202,8 @@ impl ThreadContext {
                     let dir = self.dir.display();
                     Failure::Corrupt(format!("{dir}: entry {} can't be read: {detail}", facts.first))
                 };
-                let entry = judged.reader().get(facts.first)?.ok_or_else(|| damaged("it is missing".to_owned()))?;
+                let entry =
+                    judged.reader().get(facts.first)?.ok_or_else(|| damaged("it is missing".to_owned()))?;
                 Some(R::start_of(&entry, &self.committee).map_err(damaged)?..BlockNumber(last_key))
             }
             _ => None,
@@ -252,7 +255,9 @@ impl Failure {
             Self::Wal(error) if error.is_disk_full() => died(Cause::DiskFull, error.to_string()),
             Self::Wal(error) if error.is_corruption() => died(Cause::Corruption, error.to_string()),
             Self::Wal(error) => died(Cause::Error, error.to_string()),
-            Self::Injected(Injected::DiskFull) => died(Cause::DiskFull, "injected: the disk is full".to_owned()),
+            Self::Injected(Injected::DiskFull) => {
+                died(Cause::DiskFull, "injected: the disk is full".to_owned())
+            }
             Self::Injected(Injected::Error) => died(Cause::Error, "injected: an I/O error".to_owned()),
             Self::Corrupt(detail) => Event::Refused(StartError::Corrupt { detail }),
             Self::Abandoned => died(Cause::Stopped, "nobody gives orders any more".to_owned()),

@@ -7,7 +7,7 @@ use super::{
     error::{MatchError, QcError},
 };
 use crate::{
-    block::{Block, BlockHeader, GlobalBlock, SharedPayload},
+    block::{BlockHeader, GlobalBlock, SharedPayload},
     codec,
     committee::Committee,
     hash::HeaderHash,
@@ -107,35 +107,34 @@ impl VerifiedQc {
     /// # Errors
     /// When the QC does not cover the number, or finalizes another block there.
     pub fn match_block(&self, number: BlockNumber, block: &VerifiedBlock) -> Result<(), MatchError> {
-        self.match_hash(number, || block.header_hash()).map(|_| ())
+        self.match_hash(number, block.header_hash()).map(|_| ())
     }
 
     /// Block `number` as consumers see it.
     ///
     /// # Errors
-    /// When the QC does not cover the number, or finalizes another block there. Only headers are compared:
-    /// that the payload belongs to its header is what [`verify_block`](crate::verify_block) shows.
-    pub fn global_block(&self, number: BlockNumber, block: &Arc<Block>) -> Result<GlobalBlock, MatchError> {
-        let position = self.match_hash(number, || block.header.hash())?;
+    /// When the QC does not cover the number, or finalizes another block there.
+    pub fn global_block(
+        &self,
+        number: BlockNumber,
+        block: &VerifiedBlock,
+    ) -> Result<GlobalBlock, MatchError> {
+        let position = self.match_hash(number, block.header_hash())?;
         let proposal = self.proposal();
         Ok(GlobalBlock {
             number,
             header: block.header,
-            payload: SharedPayload::new(Arc::clone(block)),
+            payload: SharedPayload::new(Arc::clone(block.block())),
             // Invariant: the sum fits for every position of the range.
             timestamp: Timestamp::from_unix_us(proposal.timestamp.unix_us() + position as u64),
             app_proposal: proposal.app_proposal,
         })
     }
 
-    fn match_hash(
-        &self,
-        number: BlockNumber,
-        hash: impl FnOnce() -> HeaderHash,
-    ) -> Result<usize, MatchError> {
+    fn match_hash(&self, number: BlockNumber, found: HeaderHash) -> Result<usize, MatchError> {
         let Range { start: first, end: next } = self.range();
         let position = self.position(number).ok_or(MatchError::OutsideRange { number, first, next })?;
-        let (expected, found) = (self.0.header_hashes[position], hash());
+        let expected = self.0.header_hashes[position];
         if expected == found {
             Ok(position)
         } else {

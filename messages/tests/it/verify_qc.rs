@@ -48,7 +48,7 @@ fn a_valid_qc_proves_itself() {
                 assert_eq!(verified.header_hash_at(number), Some(block.header_hash()));
                 assert_eq!(verified.number_of(&block.header_hash()), Some(number));
 
-                let global = verified.global_block(number, block.block()).unwrap();
+                let global = verified.global_block(number, &block).unwrap();
                 assert_eq!((global.number, global.header), (number, block.header));
                 assert_eq!(*global.payload, block.payload);
                 assert!(Arc::ptr_eq(global.payload.block(), block.block()));
@@ -70,7 +70,7 @@ fn a_block_that_is_not_the_finalized_one_does_not_match() {
     for number in [0, 99, 110, u64::MAX].map(BlockNumber) {
         let outside = MatchError::OutsideRange { number, first, next };
         assert_eq!(verified.match_block(number, &block), Err(outside.clone()));
-        assert_eq!(verified.global_block(number, block.block()), Err(outside));
+        assert_eq!(verified.global_block(number, &block), Err(outside));
         assert_eq!(verified.position(number), None);
         assert_eq!(verified.header_at(number), None);
     }
@@ -78,7 +78,7 @@ fn a_block_that_is_not_the_finalized_one_does_not_match() {
     let expected = verified.header_hashes()[4];
     let mismatch = MatchError::HeaderMismatch { number, expected, found: block.header_hash() };
     assert_eq!(verified.match_block(number, &block), Err(mismatch.clone()));
-    assert_eq!(verified.global_block(number, block.block()), Err(mismatch));
+    assert_eq!(verified.global_block(number, &block), Err(mismatch));
     assert_eq!(verified.number_of(&HeaderHash::ZERO), None);
 }
 

@@ -113,7 +113,7 @@ impl Chain {
 
     /// The block with what its QC says of it, if both are in memory.
     pub fn global_block(&self, number: BlockNumber) -> Option<GlobalBlock> {
-        self.qc(number)?.qc.global_block(number, self.block(number)?.block()).ok()
+        self.qc(number)?.qc.global_block(number, self.block(number)?).ok()
     }
 
     /// The number of the block in memory whose header has this hash.
