@@ -27,6 +27,8 @@ mod replay;
 mod scan;
 mod segment;
 mod shared;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod storage;
 
 pub use entry::{Appended, Entry, StoredEntry};

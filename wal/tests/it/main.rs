@@ -7,4 +7,5 @@
 )]
 
 mod basics;
+mod sim_disk;
 mod support;
