@@ -167,13 +167,15 @@ impl Chain {
 
     /// Lets go of durable blocks, oldest first, until at most `bytes_max` are held or nothing more may go.
     ///
-    /// `qcs_durable` and `blocks_durable` are the two logs' durable points: nothing at or beyond its own goes.
+    /// `qcs_durable` and `blocks_durable` are the two logs' durable points. A block that is read from its log is
+    /// checked against its QC from the other one: both must be there before either goes.
     pub fn evict(&mut self, bytes_max: u64, qcs_durable: BlockNumber, blocks_durable: BlockNumber) {
+        let durable = qcs_durable.min(blocks_durable).min(self.cursors.next_block);
         while self.memory_bytes > bytes_max {
-            let Some((&number, _)) = self.blocks.first_key_value() else { break };
-            if number >= blocks_durable.min(self.cursors.next_block) {
+            let Some((&number, _)) = self.blocks.first_key_value().filter(|(number, _)| **number < durable)
+            else {
                 break;
-            }
+            };
             self.drop_block(number);
         }
         // A QC is needed while one of its blocks is held or missing.
