@@ -13,6 +13,19 @@ use tokio::task::JoinSet;
 /// Pushes that are on their way at once.
 const IN_FLIGHT: usize = 64;
 
+/// Faults that strike at random can hit one input twice: then the verifier gives it up, and a peer sends it again.
+async fn until_verified<F>(push: impl Fn() -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    loop {
+        match push().await {
+            Err(Error::VerifierFailed { .. }) => {}
+            answer => return answer,
+        }
+    }
+}
+
 /// Feeds the chain of `seed` until it is aborted, or the store ends.
 pub(super) async fn feed(roadbed: Roadbed, seed: u64, members: TestCommittee, dice: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(dice);
@@ -25,7 +38,7 @@ pub(super) async fn feed(roadbed: Roadbed, seed: u64, members: TestCommittee, di
         if rng.next_u32() % 8 == 0 {
             let (roadbed, invalid) = (roadbed.clone(), Arc::new(wrong_payload(&blocks[0])));
             pushes.spawn(async move {
-                match roadbed.push_block(first, invalid).await {
+                match until_verified(|| roadbed.push_block(first, Arc::clone(&invalid))).await {
                     Err(Error::InvalidBlock(_) | Error::Stopped(_)) => Ok(()),
                     other => panic!("an invalid block was answered {other:?}"),
                 }
@@ -35,13 +48,17 @@ pub(super) async fn feed(roadbed: Roadbed, seed: u64, members: TestCommittee, di
             for (offset, block) in blocks.iter().enumerate().rev() {
                 let (roadbed, block) = (roadbed.clone(), Arc::clone(block));
                 let number = BlockNumber(first.0 + offset as u64);
-                pushes.spawn(async move { roadbed.push_block(number, block).await });
+                pushes.spawn(async move {
+                    until_verified(|| roadbed.push_block(number, Arc::clone(&block))).await
+                });
             }
         }
         let with_blocks = if apart { Vec::new() } else { blocks };
         for _ in 0..=rng.next_u32() % 2 {
             let (roadbed, qc, blocks) = (roadbed.clone(), Arc::clone(&qc), with_blocks.clone());
-            pushes.spawn(async move { roadbed.push_qc(qc, blocks).await });
+            pushes.spawn(async move {
+                until_verified(|| roadbed.push_qc(Arc::clone(&qc), blocks.clone())).await
+            });
         }
         while pushes.len() > IN_FLIGHT {
             let done = pushes.join_next().await.expect("some are on their way").expect("no push panics");

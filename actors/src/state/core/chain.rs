@@ -165,21 +165,22 @@ impl Chain {
         first..new_first
     }
 
-    /// Lets go of durable blocks, oldest first, until at most `bytes_max` are held or nothing more may go.
+    /// Lets go of blocks, oldest first, until at most `bytes_max` are held or nothing more may go.
     ///
-    /// `qcs_durable` and `blocks_durable` are the two logs' durable points: nothing at or beyond its own goes.
-    pub fn evict(&mut self, bytes_max: u64, qcs_durable: BlockNumber, blocks_durable: BlockNumber) {
+    /// What goes is read back from both logs, so it must be durable in both: a block whose QC is not could be found
+    /// nowhere.
+    pub fn evict(&mut self, bytes_max: u64) {
+        let durable = self.cursors.next_block_to_persist;
         while self.memory_bytes > bytes_max {
-            let Some((&number, _)) = self.blocks.first_key_value() else { break };
-            if number >= blocks_durable.min(self.cursors.next_block) {
-                break;
+            match self.blocks.first_key_value() {
+                Some((&number, _)) if number < durable => self.drop_block(number),
+                _ => break,
             }
-            self.drop_block(number);
         }
         // A QC is needed while one of its blocks is held or missing.
-        let oldest = self.blocks.first_key_value().map_or(self.cursors.next_block, |(number, _)| *number);
+        let oldest = self.blocks.first_key_value().map_or(durable, |(number, _)| *number);
         if self.memory_bytes > bytes_max {
-            self.drop_qcs_ending_by(oldest.min(qcs_durable).min(self.cursors.next_block));
+            self.drop_qcs_ending_by(oldest.min(durable));
         }
     }
 
