@@ -65,6 +65,7 @@ impl Strikes {
     /// The end of all faults.
     pub(super) fn end(self) -> BTreeMap<String, u64> {
         self.disk.heal();
+        self.faults.clear();
         self.counts
     }
 }

@@ -56,9 +56,9 @@ pub(super) async fn feed(roadbed: Roadbed, seed: u64, members: TestCommittee, di
         let with_blocks = if apart { Vec::new() } else { blocks };
         for _ in 0..=rng.next_u32() % 2 {
             let (roadbed, qc, blocks) = (roadbed.clone(), Arc::clone(&qc), with_blocks.clone());
-            pushes.spawn(async move {
-                until_verified(|| roadbed.push_qc(Arc::clone(&qc), blocks.clone())).await
-            });
+            pushes.spawn(
+                async move { until_verified(|| roadbed.push_qc(Arc::clone(&qc), blocks.clone())).await },
+            );
         }
         while pushes.len() > IN_FLIGHT {
             let done = pushes.join_next().await.expect("some are on their way").expect("no push panics");
