@@ -114,8 +114,7 @@ impl Core {
             self.answer(call, Ok(Answer::Shutdown(report)));
         }
         self.answer_all(&Kind::ALL, &reason);
-        for actor in self.workers.all().iter().map(|worker| worker.actor).collect::<Vec<_>>() {
-            self.workers.set_state(actor, WorkerState::Stopped);
+        for actor in self.workers.end() {
             self.effects.push(Effect::Retire { actor });
         }
         self.effects.push(Effect::Stop(reason.clone()));

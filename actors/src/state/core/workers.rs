@@ -91,6 +91,15 @@ impl Workers {
         self.list.iter().filter_map(|worker| worker.start_at).min()
     }
 
+    /// Ends all lives, and those that were to begin; answers whose they are.
+    pub(super) fn end(&mut self) -> Vec<ActorKind> {
+        for worker in &mut self.list {
+            worker.state = WorkerState::Stopped;
+            worker.start_at = None;
+        }
+        self.list.iter().map(|worker| worker.actor).collect()
+    }
+
     pub(super) fn progressed(&mut self, actor: ActorKind) {
         if let Some(worker) = self.get_mut(actor) {
             worker.failures.progressed();
