@@ -159,7 +159,9 @@ impl Core {
             (Event::Closed, Some(wal)) => self.on_closed(wal),
             (Event::Verified { call, outcome }, _) => self.on_verified(call, outcome),
             (Event::Beat { running_for_seconds, job }, _) => {
-                let running_for = running_for_seconds.map(Duration::from_secs_f64);
+                // What no duration can hold has been running for ever.
+                let running_for = running_for_seconds
+                    .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
                 self.on_beat(actor, running_for, job);
             }
             (Event::Died { cause, error, job }, _) => self.on_died(actor, cause, error, job),
@@ -185,7 +187,7 @@ impl Core {
         match verdict {
             Verdict::RestartAfter(delay) => {
                 worker.restarts += 1;
-                worker.start_at = Some(self.now + delay);
+                worker.start_at = Some(self.now.saturating_add(delay));
                 worker.state =
                     if cause == Cause::DiskFull { WorkerState::DiskFull } else { WorkerState::Backoff };
             }
