@@ -165,21 +165,21 @@ impl Chain {
         first..new_first
     }
 
-    /// Lets go of durable blocks, oldest first, until at most `bytes_max` are held or nothing more may go.
-    ///
-    /// `qcs_durable` and `blocks_durable` are the two logs' durable points: nothing at or beyond its own goes.
-    pub fn evict(&mut self, bytes_max: u64, qcs_durable: BlockNumber, blocks_durable: BlockNumber) {
+    /// Lets go of blocks that are durable with their QCs, oldest first, until at most `bytes_max` are held or nothing
+    /// more may go. A block whose QC is not durable stays: a reader could not check it.
+    pub fn evict(&mut self, bytes_max: u64) {
+        let durable = self.cursors.next_block_to_persist;
         while self.memory_bytes > bytes_max {
             let Some((&number, _)) = self.blocks.first_key_value() else { break };
-            if number >= blocks_durable.min(self.cursors.next_block) {
+            if number >= durable {
                 break;
             }
             self.drop_block(number);
         }
         // A QC is needed while one of its blocks is held or missing.
-        let oldest = self.blocks.first_key_value().map_or(self.cursors.next_block, |(number, _)| *number);
+        let oldest = self.blocks.first_key_value().map_or(durable, |(number, _)| *number);
         if self.memory_bytes > bytes_max {
-            self.drop_qcs_ending_by(oldest.min(qcs_durable).min(self.cursors.next_block));
+            self.drop_qcs_ending_by(oldest.min(durable));
         }
     }
 
