@@ -5,7 +5,7 @@
 //! retained is read from the logs. Only verified values enter, by their types.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use roadbed_messages::api::Cursors;
 use roadbed_messages::{BlockNumber, GlobalBlock, HeaderHash, VerifiedBlock, VerifiedQc};
@@ -102,8 +102,8 @@ impl Chain {
 
     /// The QC of block `number`, if it is in memory.
     pub fn qc(&self, number: BlockNumber) -> Option<&IndexedQc> {
-        let (_, found) = self.qcs.range(number.saturating_add(1)..).next()?;
-        (found.qc.range().start <= number).then_some(found)
+        let (_, found) = self.qcs.range(above(number)).next()?;
+        found.qc.range().contains(&number).then_some(found)
     }
 
     /// The block, if it is in memory, whether in the contiguous run or above a gap.
@@ -128,7 +128,7 @@ impl Chain {
 
     /// The QCs in memory that end above `from`, in order.
     pub fn qcs_from(&self, from: BlockNumber) -> impl Iterator<Item = &IndexedQc> {
-        self.qcs.range(from.saturating_add(1)..).map(|(_, qc)| qc)
+        self.qcs.range(above(from)).map(|(_, qc)| qc)
     }
 
     /// The blocks of the contiguous run in memory from `from` on, in order.
@@ -203,4 +203,9 @@ impl Chain {
             self.memory_bytes -= entry.remove().qc.size_bytes() as u64;
         }
     }
+}
+
+/// Everything above a number, also above the last one that there is.
+fn above(number: BlockNumber) -> (Bound<BlockNumber>, Bound<BlockNumber>) {
+    (Bound::Excluded(number), Bound::Unbounded)
 }
