@@ -63,7 +63,7 @@ pub(crate) struct Model {
 }
 
 pub(crate) fn options() -> LogOptions {
-    LogOptions { segment_bytes: 16 << 10, pool_segments: 2, ..LogOptions::new(STREAM) }
+    LogOptions { segment_bytes: 32 << 10, pool_segments: 2, ..LogOptions::new(STREAM) }
 }
 
 impl Model {
