@@ -100,8 +100,18 @@ pub enum CommitteeError {
 
 /// The members of a chain and its constants. Cheap to clone; equal when the chain is the same.
 ///
-/// Invariants: from 1 to [`COMMITTEE_LEN_MAX`] keys, strictly ascending, each a valid point in its one encoding
-/// and not of small order; parameters within [`limits`](crate::limits).
+/// ```
+/// use roadbed_messages::{BlockNumber, ChainParams, Committee, SigningKey, Timestamp};
+///
+/// let keys: Vec<_> = (1..=4).map(|seed| SigningKey::from_seed([seed; 32]).public_key()).collect();
+/// let genesis = Timestamp::from_unix_us(1_767_225_600_000_000);
+/// let committee = Committee::new(keys, BlockNumber(0), genesis, ChainParams::default())?;
+/// assert_eq!((committee.faulty_max(), committee.commit_quorum()), (1, 3));
+/// # Ok::<(), roadbed_messages::CommitteeError>(())
+/// ```
+///
+/// Invariants: from 1 to [`COMMITTEE_LEN_MAX`] keys, strictly ascending, each a valid point in its one
+/// encoding and not of small order; parameters within [`limits`](crate::limits).
 #[derive(Clone)]
 pub struct Committee(Arc<Inner>);
 

@@ -1,9 +1,9 @@
 //! 32-byte hashes, one type a meaning, and the canonical writer they come from.
 //!
-//! A hash is SHA-256 over a domain name and the fields of a value, written one by one: integers little-endian at
-//! their fixed width, bytes after their length, lists after their count, options after a tag. The encoding is
-//! injective for each domain and independent of any serialization library, so the wire format can change and
-//! hashes stay.
+//! A hash is SHA-256 over a domain name and the fields of a value, written one by one: integers little-endian
+//! at their fixed width, bytes after their length, lists after their count, options after a tag. The encoding
+//! is injective for each domain and independent of any serialization library, so the wire format can change
+//! and hashes stay.
 
 use sha2::{Digest, Sha256};
 

@@ -1,5 +1,4 @@
-//! Domain types of Roadbed: what a committee finalizes, and the proof that it did.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod api;

@@ -1,8 +1,8 @@
 //! ed25519 by the ZIP-215 rules, one signature at a time or many at once.
 //!
 //! Single and batch verification accept exactly the same signatures: small-order and non-canonical points are
-//! taken as they come, the scalar must be canonical, the equation holds up to the cofactor. So what one replica
-//! accepts all accept, however each of them groups its work.
+//! taken as they come, the scalar must be canonical, the equation holds up to the cofactor. So what one
+//! replica accepts all accept, however each of them groups its work.
 
 use ed25519_consensus::{Signature as RawSignature, VerificationKey, VerificationKeyBytes, batch};
 use rand_chacha::ChaCha20Rng;
@@ -34,8 +34,8 @@ pub fn verify_one(signed: &Signed) -> bool {
 /// Whether all of them are valid. True of none.
 #[must_use]
 pub fn verify_all<'a>(signed: impl Iterator<Item = &'a Signed> + Clone) -> bool {
-    // The coefficients must be unpredictable to whoever made the signatures. Without randomness from the system
-    // each is verified on its own, which accepts the same.
+    // The coefficients must be unpredictable to whoever made the signatures. Without randomness from the
+    // system each is verified on its own, which accepts the same.
     let Ok(rng) = ChaCha20Rng::from_rng(OsRng) else {
         return signed.into_iter().all(verify_one);
     };

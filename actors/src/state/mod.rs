@@ -1,3 +1,16 @@
-//! State: the root and supervisor of the subsystem.
+//! State: the root and supervisor of the subsystem. It alone routes; workers know only State.
+//!
+//! The [`core`] decides, the actor carries out: it turns messages and timers into inputs, and effects into replies,
+//! orders and new lives of workers. No handler does I/O or cryptography.
 
+mod actor;
 pub mod core;
+mod replies;
+mod stop;
+mod workers;
+
+pub(crate) use actor::StateParts;
+pub use actor::{GetRetention, State};
+pub use replies::Deferred;
+pub(crate) use stop::StopCell;
+pub(crate) use workers::{Disk, Environment, IoThreads, configured_options};

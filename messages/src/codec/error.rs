@@ -59,6 +59,12 @@ pub enum DecodeError {
         /// Bytes that may be.
         max: usize,
     },
+    /// Transactions that are longer than the rest of the bytes.
+    #[error("{claimed} bytes of transactions are not in the bytes that are left")]
+    TxBytesBeyondEnd {
+        /// Bytes that are claimed.
+        claimed: usize,
+    },
     /// An option's tag that is neither 0 nor 1.
     #[error("{found} is no tag of an option")]
     InvalidTag {
@@ -88,6 +94,7 @@ impl DecodeError {
             Self::Duplicate { .. } => "duplicate",
             Self::OutOfOrder { .. } => "out_of_order",
             Self::TxBytesTooLong { .. } => "tx_bytes_too_long",
+            Self::TxBytesBeyondEnd { .. } => "tx_bytes_beyond_end",
             Self::InvalidTag { .. } => "invalid_tag",
             Self::TrailingBytes { .. } => "trailing_bytes",
             Self::Malformed(_) => "malformed",

@@ -1,13 +1,25 @@
 //! Bytes of the wire and of the logs. The only module that knows the serialization library.
 //!
-//! Layout: fields in the order that [`layout`] states, integers little-endian at their fixed width, lists after a
-//! u32 count, options after a byte 0 or 1, transactions as their end offsets and then all their bytes at once.
-//! One value has one encoding, and only that one decodes:
+//! Layout: fields in the order that `layout.rs` states, integers little-endian at their fixed width, lists
+//! after a u32 count, options after a byte 0 or 1, transactions as their end offsets and then all their bytes
+//! at once. One value has one encoding, and only that one decodes:
 //!
 //! - a message is at most [`MESSAGE_BYTES_MAX`] long, and every list is capped on its own;
 //! - no list is allocated before as many bytes are there as its items need;
 //! - lanes and signers are strictly ascending, so none is there twice;
 //! - no byte is left over.
+//!
+//! ```
+//! use roadbed_messages::{DecodeError, Txs, codec};
+//!
+//! let txs: Txs = [b"pay", b"tip"].into_iter().collect();
+//! let mut bytes = codec::encode(&txs);
+//! assert_eq!(bytes.len(), codec::encoded_len(&txs));
+//! assert_eq!(codec::decode(&bytes), Ok(txs));
+//!
+//! bytes.push(0);
+//! assert_eq!(codec::decode::<Txs>(&bytes), Err(DecodeError::TrailingBytes { count: 1 }));
+//! ```
 
 mod error;
 mod layout;
@@ -19,7 +31,7 @@ use bincode::{
     de::{Decode, Decoder, DecoderImpl, read::Reader, read::SliceReader},
     enc::{
         Encode, EncoderImpl,
-        write::{SizeWriter, SliceWriter},
+        write::{SizeWriter, SliceWriter, Writer},
     },
 };
 
@@ -34,7 +46,8 @@ pub trait Wire: Encode + Decode<Strict> {}
 
 impl<T: Encode + Decode<Strict>> Wire for T {}
 
-/// What a strict decoder carries along: the typed reason of a refusal, which the library's own error cannot hold.
+/// What a strict decoder carries along: the typed reason of a refusal, which the library's own error cannot
+/// hold.
 #[derive(Debug, Default)]
 pub struct Strict {
     refusal: Option<DecodeError>,
@@ -43,18 +56,27 @@ pub struct Strict {
 /// The encoding of a value.
 #[must_use]
 pub fn encode<T: Wire>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![0; encoded_len(value)];
-    // The buffer has the length that the same code measured, and nothing else can fail.
-    let written = encode_into(value, &mut bytes).expect("a buffer of the measured length is enough");
-    debug_assert_eq!(written, bytes.len());
-    bytes
+    let bytes = Vec::with_capacity(encoded_len(value));
+    let mut encoder = EncoderImpl::new(Appender(bytes), CONFIG);
+    // Appending to memory does not fail, and no list in memory has more than u32::MAX items.
+    value.encode(&mut encoder).expect("encoding into memory does not fail");
+    encoder.into_writer().0
+}
+
+struct Appender(Vec<u8>);
+
+impl Writer for Appender {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Length of the encoding of a value. It looks at lengths only, never at the bytes of transactions.
 #[must_use]
 pub fn encoded_len<T: Wire>(value: &T) -> usize {
     let mut encoder = EncoderImpl::new(SizeWriter::default(), CONFIG);
-    // The writer counts and never fails; lists are far below u32::MAX entries in memory.
+    // The writer counts and never fails; no list in memory has more than u32::MAX items.
     value.encode(&mut encoder).expect("counting bytes does not fail");
     encoder.into_writer().bytes_written
 }

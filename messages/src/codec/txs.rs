@@ -48,8 +48,7 @@ impl Decode<Strict> for Txs {
         }
         let len = ends.last().map_or(0, |end| *end as usize);
         if len > BLOCK_TX_BYTES_MAX {
-            let refusal = DecodeError::TxBytesTooLong { found: len, max: BLOCK_TX_BYTES_MAX };
-            return Err(refuse(decoder, refusal));
+            return Err(refuse(decoder, DecodeError::TxBytesTooLong { found: len, max: BLOCK_TX_BYTES_MAX }));
         }
         let data = take(decoder, len, <[u8]>::to_vec)?;
         // The offsets are sorted and the last one is the length of the data, both checked above.
@@ -65,7 +64,7 @@ fn take<D: Decoder<Context = Strict>, T>(
 ) -> Result<T, RawDecodeError> {
     let reader = decoder.reader();
     let Some(bytes) = reader.peek_read(len) else {
-        return Err(RawDecodeError::UnexpectedEnd { additional: len });
+        return Err(refuse(decoder, DecodeError::TxBytesBeyondEnd { claimed: len }));
     };
     let copied = copy(bytes);
     reader.consume(len);

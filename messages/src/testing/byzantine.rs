@@ -37,8 +37,8 @@ pub fn too_few_signatures(members: &TestCommittee, qc: &FullCommitQc) -> FullCom
     qc
 }
 
-/// As many signatures as before, but the first signer twice instead of the second. With a single signature the
-/// same one twice.
+/// As many signatures as before, but the first signer twice instead of the second. With a single signature
+/// the same one twice.
 #[must_use]
 pub fn duplicate_signer(qc: &FullCommitQc) -> FullCommitQc {
     let mut qc = qc.clone();

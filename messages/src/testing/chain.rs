@@ -25,8 +25,8 @@ pub struct ChainShape {
     pub tx_bytes: usize,
     /// One QC in so many, on average, carries an app proposal; 0 for none.
     pub app_proposal_every: u64,
-    /// Whether the blocks of a QC fill all lanes evenly. Otherwise they fall on a random part of the lanes, and
-    /// the other lanes' ranges are empty.
+    /// Whether the blocks of a QC fill all lanes evenly. Otherwise they fall on a random part of the lanes,
+    /// and the other lanes' ranges are empty.
     pub even_lanes: bool,
 }
 
@@ -86,6 +86,15 @@ impl Chain {
     }
 
     /// The same chain, going on behind `qc`, which must be one of it.
+    ///
+    /// ```
+    /// use roadbed_messages::testing::{self, ChainShape};
+    ///
+    /// let members = testing::committee(1, 4);
+    /// let chain = testing::chain(1, &members, ChainShape::default());
+    /// let all: Vec<_> = chain.clone().take(5).collect();
+    /// assert_eq!(chain.resume_after(&all[2].0).next(), Some(all[3].clone()));
+    /// ```
     ///
     /// # Panics
     /// When `qc` is of another committee.

@@ -21,9 +21,24 @@ struct Candidate {
 /// Verifies QCs together; answers in their order. The verdict on each is the one that
 /// [`verify_qc`](crate::verify_qc) gives, whatever its neighbours are.
 ///
-/// All signatures go into one batch, which costs a third of a batch a QC. When it fails it is halved until the
-/// invalid QCs are alone: `k` of them among `n` cost about `k * log2(n)` further batches, each half of the one
-/// before, and in an invalid QC every signature is verified on its own until the first invalid one.
+/// All signatures go into one batch: a third to a half of what a batch per QC costs. When it fails it is
+/// halved until the invalid QCs are alone: `k` of them among `n` cost about `k * log2(n)` further batches, each
+/// half of the one before, and in an invalid QC every signature is verified on its own until the first invalid
+/// one.
+///
+/// ```
+/// use std::sync::Arc;
+/// use roadbed_messages::{testing, verify_qcs};
+///
+/// let members = testing::committee(1, 4);
+/// let chain = testing::chain(1, &members, testing::ChainShape::default());
+/// let mut qcs: Vec<_> = chain.take(3).map(|(qc, _)| qc).collect();
+/// qcs[1] = testing::invalid_signature(&qcs[1], 0);
+///
+/// let verdicts = verify_qcs(&members.committee, qcs.into_iter().map(Arc::new).collect());
+/// assert!(verdicts[0].is_ok() && verdicts[2].is_ok());
+/// assert_eq!(verdicts[1].as_ref().unwrap_err().reason(), "invalid_signature");
+/// ```
 #[must_use]
 pub fn verify_qcs(committee: &Committee, qcs: Vec<Arc<FullCommitQc>>) -> Vec<Result<VerifiedQc, QcError>> {
     let mut candidates = Vec::with_capacity(qcs.len());

@@ -62,11 +62,12 @@ impl Eq for VerifiedBlock {}
 
 /// Verifies a block on its own: cheap checks first, then one pass of SHA-256 over the payload.
 ///
-/// Whether a QC finalizes it is another question: [`VerifiedQc::match_block`](crate::VerifiedQc::match_block).
+/// Whether a QC finalizes it is another question:
+/// [`VerifiedQc::match_block`](crate::VerifiedQc::match_block).
 ///
 /// # Errors
-/// When its lane is unknown, its transactions are above the chain's limits, or the payload does not hash to what
-/// the header says.
+/// When its lane is unknown, its transactions are above the chain's limits, or the payload does not hash to
+/// what the header says.
 pub fn verify_block(committee: &Committee, block: Arc<Block>) -> Result<VerifiedBlock, BlockError> {
     let lane = block.header.lane;
     if committee.index_of(&lane).is_none() {

@@ -253,7 +253,7 @@ impl MatchError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::OutsideRange { .. } => "outside_range",
-            Self::HeaderMismatch { .. } => "header_mismatch",
+            Self::HeaderMismatch { .. } => "hash_mismatch",
         }
     }
 }

@@ -1,25 +1,25 @@
 //! A QC on its own: structure, quorum, header chain, and last, because they cost most, signatures.
 
-use std::{cmp::Ordering, ops::Deref, ops::Range, sync::Arc};
+use std::{cmp::Ordering, ops::Range, sync::Arc};
 
 use super::{
     block::VerifiedBlock,
     error::{MatchError, QcError},
 };
 use crate::{
-    block::{Block, BlockHeader, GlobalBlock, SharedPayload},
+    block::{BlockHeader, GlobalBlock, SharedPayload},
     codec,
     committee::Committee,
     hash::HeaderHash,
-    numbers::{BlockNumber, LaneBlockNumber, Timestamp},
-    qc::{CommitQc, FullCommitQc, LaneRange},
+    numbers::{BlockNumber, LaneBlockNumber, RoadIndex, Timestamp},
+    qc::{CommitQc, FullCommitQc, LaneRange, Proposal},
     signatures::{self, Signed},
 };
 
 /// A QC that is valid. Cheap to clone.
 ///
-/// Invariants: the range is not empty, there is one header and one hash per number of it, and proposal time plus
-/// the number of blocks fits u64.
+/// Invariants: the range is not empty, there is one header and one hash per number of it, and proposal time
+/// plus the number of blocks fits u64.
 #[derive(Debug, Clone)]
 pub struct VerifiedQc(Arc<Inner>);
 
@@ -36,6 +36,24 @@ impl VerifiedQc {
     #[must_use]
     pub fn qc(&self) -> &Arc<FullCommitQc> {
         &self.0.qc
+    }
+
+    /// What was voted on.
+    #[must_use]
+    pub fn proposal(&self) -> &Proposal {
+        &self.0.qc.qc.proposal
+    }
+
+    /// Position of the QC.
+    #[must_use]
+    pub fn road_index(&self) -> RoadIndex {
+        self.proposal().view.road_index
+    }
+
+    /// The headers, that of block `n` at `n - range.start`.
+    #[must_use]
+    pub fn headers(&self) -> &[BlockHeader] {
+        &self.0.qc.headers
     }
 
     /// The global numbers that it finalizes.
@@ -89,35 +107,34 @@ impl VerifiedQc {
     /// # Errors
     /// When the QC does not cover the number, or finalizes another block there.
     pub fn match_block(&self, number: BlockNumber, block: &VerifiedBlock) -> Result<(), MatchError> {
-        self.match_hash(number, || block.header_hash()).map(|_| ())
+        self.match_hash(number, block.header_hash()).map(|_| ())
     }
 
     /// Block `number` as consumers see it.
     ///
     /// # Errors
-    /// When the QC does not cover the number, or finalizes another block there. Only headers are compared: that
-    /// the payload belongs to its header is what [`verify_block`](crate::verify_block) shows.
-    pub fn global_block(&self, number: BlockNumber, block: &Arc<Block>) -> Result<GlobalBlock, MatchError> {
-        let position = self.match_hash(number, || block.header.hash())?;
-        let proposal = &self.0.qc.qc.proposal;
+    /// When the QC does not cover the number, or finalizes another block there.
+    pub fn global_block(
+        &self,
+        number: BlockNumber,
+        block: &VerifiedBlock,
+    ) -> Result<GlobalBlock, MatchError> {
+        let position = self.match_hash(number, block.header_hash())?;
+        let proposal = self.proposal();
         Ok(GlobalBlock {
             number,
             header: block.header,
-            payload: SharedPayload::new(Arc::clone(block)),
+            payload: SharedPayload::new(Arc::clone(block.block())),
             // Invariant: the sum fits for every position of the range.
             timestamp: Timestamp::from_unix_us(proposal.timestamp.unix_us() + position as u64),
             app_proposal: proposal.app_proposal,
         })
     }
 
-    fn match_hash(
-        &self,
-        number: BlockNumber,
-        hash: impl FnOnce() -> HeaderHash,
-    ) -> Result<usize, MatchError> {
+    fn match_hash(&self, number: BlockNumber, found: HeaderHash) -> Result<usize, MatchError> {
         let Range { start: first, end: next } = self.range();
         let position = self.position(number).ok_or(MatchError::OutsideRange { number, first, next })?;
-        let (expected, found) = (self.0.header_hashes[position], hash());
+        let expected = self.0.header_hashes[position];
         if expected == found {
             Ok(position)
         } else {
@@ -132,14 +149,6 @@ impl VerifiedQc {
     #[cfg(feature = "testing")]
     pub fn assume_verified(committee: &Committee, qc: Arc<FullCommitQc>) -> Result<Self, QcError> {
         check_structure(committee, qc)
-    }
-}
-
-impl Deref for VerifiedQc {
-    type Target = FullCommitQc;
-
-    fn deref(&self) -> &FullCommitQc {
-        &self.0.qc
     }
 }
 
@@ -205,8 +214,8 @@ pub(super) fn check_structure(committee: &Committee, qc: Arc<FullCommitQc>) -> R
     Ok(VerifiedQc(Arc::new(Inner { qc, range, header_hashes, size_bytes })))
 }
 
-/// Each lane's headers are at their place and chain back from the range's last hash. Their number is the sum of
-/// the ranges' lengths, so every position exists.
+/// Each lane's headers are at their place and chain back from the range's last hash. Their number is the sum
+/// of the ranges' lengths, so every position exists.
 fn check_headers(qc: &FullCommitQc) -> Result<Vec<HeaderHash>, QcError> {
     let hashes: Vec<HeaderHash> = qc.headers.iter().map(BlockHeader::hash).collect();
     let mut position = 0;
@@ -262,14 +271,14 @@ pub(super) fn signed(committee: &Committee, qc: &CommitQc) -> Vec<Signed> {
 
 /// Names the first signer whose signature is invalid, each verified on its own.
 ///
-/// A batch refuses exactly when one of its signatures does, so this finds one whenever a batch of just these was
-/// refused.
+/// A batch refuses exactly when one of its signatures does, so this finds one whenever a batch of just these
+/// was refused.
 pub(super) fn find_invalid(committee: &Committee, signed: &[Signed]) -> Result<(), QcError> {
-    let valid = |one: &&Signed| match committee.index_of(&one.signer) {
+    let invalid = |one: &&Signed| match committee.index_of(&one.signer) {
         Some(index) => !signatures::verify_point(committee.point(index), &one.signature, &one.vote),
         None => true,
     };
-    match signed.iter().find(valid) {
+    match signed.iter().find(invalid) {
         Some(one) => Err(QcError::InvalidSignature { signer: one.signer }),
         None => Ok(()),
     }

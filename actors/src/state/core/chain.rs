@@ -113,7 +113,7 @@ impl Chain {
 
     /// The block with what its QC says of it, if both are in memory.
     pub fn global_block(&self, number: BlockNumber) -> Option<GlobalBlock> {
-        self.qc(number)?.qc.global_block(number, self.block(number)?.block()).ok()
+        self.qc(number)?.qc.global_block(number, self.block(number)?).ok()
     }
 
     /// The number of the block in memory whose header has this hash.
@@ -165,16 +165,17 @@ impl Chain {
         first..new_first
     }
 
-    /// Lets go of blocks that are durable with their QCs, oldest first, until at most `bytes_max` are held or nothing
-    /// more may go. A block whose QC is not durable stays: a reader could not check it.
+    /// Lets go of blocks, oldest first, until at most `bytes_max` are held or nothing more may go.
+    ///
+    /// What goes is read back from both logs, so it must be durable in both: a block whose QC is not could be found
+    /// nowhere.
     pub fn evict(&mut self, bytes_max: u64) {
         let durable = self.cursors.next_block_to_persist;
         while self.memory_bytes > bytes_max {
-            let Some((&number, _)) = self.blocks.first_key_value() else { break };
-            if number >= durable {
-                break;
+            match self.blocks.first_key_value() {
+                Some((&number, _)) if number < durable => self.drop_block(number),
+                _ => break,
             }
-            self.drop_block(number);
         }
         // A QC is needed while one of its blocks is held or missing.
         let oldest = self.blocks.first_key_value().map_or(durable, |(number, _)| *number);

@@ -51,6 +51,7 @@ use crate::config::Config;
 use app::AppHashes;
 use calls::{Admission, Bound, Call, Calls, Kind, Pending, Stage};
 use chain::Chain;
+pub(crate) use logs::APPEND_ORDERS_MAX;
 use logs::Logs;
 use recover::Recovery;
 use stop::Stopping;
@@ -104,7 +105,6 @@ pub enum Request {
     NeedBlock(NeedBlock),
     NextBlock,
     GetStatus,
-    GetRetention,
     Subscribe(Subscribe),
     PruneBefore(PruneBefore),
     Shutdown,
@@ -123,7 +123,6 @@ pub enum Answer {
     Flag(bool),
     Cursors(Cursors),
     Status(Box<Status>),
-    Retention(Retention),
     Pruned(Range<BlockNumber>),
     Shutdown(ShutdownReport),
 }
@@ -133,8 +132,8 @@ pub enum Answer {
 pub struct Retention {
     /// The cursors.
     pub cursors: Cursors,
-    /// The bytes of the blocks that are retained in memory only, ascending by number; empty with a data directory,
-    /// where the block log knows its own size.
+    /// The bytes of consecutive stretches of blocks, by the first of each; the core knows them only without a data
+    /// directory, else the block log does.
     pub sizes_bytes: Vec<(BlockNumber, u64)>,
 }
 
@@ -372,7 +371,6 @@ impl Core {
             }
             Request::NextBlock => self.answer(call, Ok(Answer::Cursors(self.cursors()))),
             Request::GetStatus => self.answer(call, Ok(Answer::Status(Box::new(self.status())))),
-            Request::GetRetention => self.answer(call, Ok(Answer::Retention(self.retention()))),
             Request::PruneBefore(prune) => self.on_prune_before(call, prune.retain_from),
             Request::Shutdown => self.on_shutdown(call),
         }

@@ -163,7 +163,8 @@ impl Core {
         self.answer(id, answer);
     }
 
-    pub(super) fn retention(&self) -> Retention {
+    /// What the retention policies need to know.
+    pub fn retention(&self) -> Retention {
         let cursors = self.cursors();
         let sizes_bytes = match self.logs {
             Some(_) => Vec::new(),

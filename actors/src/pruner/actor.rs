@@ -1,0 +1,78 @@
+//! The actor: a timer, a question to State, and a request.
+
+use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Recipient, WrapFuture as _};
+use roadbed_messages::api::workers::{Cause, Event};
+use roadbed_messages::api::{ActorKind, PruneBefore};
+use tokio::time::Instant;
+
+use super::Retained;
+use crate::config::RetentionPolicy;
+use crate::state::GetRetention;
+use crate::supervision::Faults;
+
+/// One life of the pruner.
+pub(crate) struct Pruner {
+    policy: RetentionPolicy,
+    epoch: Instant,
+    retained: Retained,
+    retention: Recipient<GetRetention>,
+    prune: Recipient<PruneBefore>,
+    faults: Faults,
+    report: Box<dyn Fn(Event)>,
+}
+
+impl Pruner {
+    /// A pruner that asks State through these addresses.
+    pub(crate) fn new(
+        policy: RetentionPolicy,
+        retention: Recipient<GetRetention>,
+        prune: Recipient<PruneBefore>,
+        faults: Faults,
+        report: Box<dyn Fn(Event)>,
+    ) -> Self {
+        Self {
+            policy,
+            epoch: Instant::now(),
+            retained: Retained::default(),
+            retention,
+            prune,
+            faults,
+            report,
+        }
+    }
+
+    /// Looks again after the interval: one round at a time, and never a spin.
+    fn look_later(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.policy.interval, Self::look);
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.faults.strike(ActorKind::Pruner).is_err() {
+            let error = "injected: an error".to_owned();
+            return (self.report)(Event::Died { cause: Cause::Error, error, job: None });
+        }
+        let asked = self.retention.send(GetRetention).into_actor(self);
+        ctx.spawn(asked.map(|answer, pruner, ctx| {
+            // Without an answer State is about to end, and this actor with it.
+            if let Ok(Ok(retention)) = answer {
+                let retain_from =
+                    pruner.retained.retain_from(&pruner.policy, pruner.epoch.elapsed(), &retention);
+                if retain_from > retention.cursors.first {
+                    let asked = pruner.prune.send(PruneBefore { retain_from }).into_actor(pruner);
+                    ctx.spawn(asked.map(|_, pruner, ctx| pruner.look_later(ctx)));
+                    return;
+                }
+            }
+            pruner.look_later(ctx);
+        }));
+    }
+}
+
+impl Actor for Pruner {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        (self.report)(Event::Up);
+        self.look_later(ctx);
+    }
+}

@@ -1,0 +1,29 @@
+//! Reads of what is retained but not in memory: a pool of threads over both logs, never the thread that writes.
+//!
+//! Everything is checked before it is served: its checksum by the log, a block's hash against its QC's header, a QC
+//! in full. What was checked is kept in a cache bounded in bytes, so that it is checked once while it is in use.
+
+mod pool;
+mod source;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use roadbed_wal::Reader;
+
+pub(crate) use pool::ReaderPool;
+pub(crate) use source::{Source, checked_block, decoded_qc};
+
+/// Where a log's I/O thread leaves the log's reader. It outlives the thread: while a log restarts, reads go on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReaderSlot(Arc<RwLock<Option<Reader>>>);
+
+impl ReaderSlot {
+    pub(crate) fn set(&self, reader: Reader) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(reader);
+    }
+
+    /// The reader of the log's latest opening; `None` before the first.
+    pub(crate) fn get(&self) -> Option<Reader> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,291 @@
+//! The thin shell around the core.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, SpawnHandle};
+use roadbed_messages::BlockNumber;
+use roadbed_messages::api::workers::{CallId, Event, Loaded, Report};
+use roadbed_messages::api::{
+    Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock, NextBlock,
+    PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, StartError, StopReason, Subscribe,
+    TryGetBlock, WalKind,
+};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::StopCell;
+use super::core::{Answer, Core, Effect, Input, ReadError, Request, Retention};
+use super::replies::{Deferred, FromAnswer, Reply};
+use super::workers::{Beat, Environment, Lives};
+use crate::reader::{ReaderPool, Source};
+
+/// Asks what the retention policies need to know.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Retention, Error>")]
+pub struct GetRetention;
+
+/// A reader has answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ReadDone(CallId, Result<Answer, ReadError>);
+
+/// Recovery has read and verified what belongs in memory.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct LoadDone(Result<Loaded, StartError>);
+
+/// What State is made of.
+pub(crate) struct StateParts {
+    pub(crate) core: Core,
+    pub(crate) environment: Environment,
+    /// Told when recovery is done, or why the start failed.
+    pub(crate) started: oneshot::Sender<Result<Recovered, StartError>>,
+    pub(crate) stop: StopCell,
+}
+
+/// The root actor. Its address takes every message of [`roadbed_messages::api`].
+pub struct State {
+    core: Core,
+    epoch: Instant,
+    environment: Environment,
+    lives: Lives,
+    source: Option<Arc<Source>>,
+    readers: Option<ReaderPool>,
+    replies: BTreeMap<CallId, Box<dyn Reply>>,
+    next_call: u64,
+    wake: Option<(Instant, SpawnHandle)>,
+    started: Option<oneshot::Sender<Result<Recovered, StartError>>>,
+    stop: StopCell,
+}
+
+impl State {
+    pub(crate) fn new(parts: StateParts) -> Self {
+        Self {
+            core: parts.core,
+            epoch: Instant::now(),
+            lives: Lives::default(),
+            source: parts.environment.source(),
+            readers: None,
+            replies: BTreeMap::new(),
+            next_call: 0,
+            wake: None,
+            started: Some(parts.started),
+            stop: parts.stop,
+            environment: parts.environment,
+        }
+    }
+
+    fn call<R: FromAnswer>(&mut self, request: Request, ctx: &mut Context<Self>) -> Deferred<R> {
+        let call = CallId(self.next_call);
+        self.next_call += 1;
+        let (deferred, reply) = Deferred::new();
+        self.replies.insert(call, reply);
+        self.input(Input::Call { call, request }, ctx);
+        deferred
+    }
+
+    fn input(&mut self, input: Input, ctx: &mut Context<Self>) {
+        for effect in self.core.handle(self.epoch.elapsed(), input) {
+            self.carry_out(effect, ctx);
+        }
+        self.arm_timer(ctx);
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Reply { call, answer } => {
+                if let Some(reply) = self.replies.remove(&call) {
+                    reply.answer(answer);
+                }
+            }
+            Effect::Start { actor, generation, wal } => {
+                self.lives.start(&self.environment, actor, generation, wal, &ctx.address());
+            }
+            Effect::Retire { actor } => self.lives.retire(actor),
+            Effect::QcWal(order) => self.lives.order_qcs(order),
+            Effect::BlockWal(order) => self.lives.order_blocks(order),
+            Effect::Verify(order) => self.lives.verify(order),
+            Effect::Read { call, read } => match &self.readers {
+                Some(readers) => readers.read(call, read),
+                None => ctx.notify(ReadDone(call, Err(ReadError::Missing))),
+            },
+            Effect::Load { first, verify_from, next_block, next_qc } => {
+                let load = self.environment.load(first, verify_from, next_block, next_qc);
+                let state = ctx.address();
+                load.spawn(move |result| state.do_send(LoadDone(result)));
+            }
+            Effect::Running(recovered) => {
+                if let Some(started) = self.started.take() {
+                    // Nobody waits for the start any more: then nobody will ever stop it.
+                    if started.send(Ok(recovered)).is_err() {
+                        ctx.notify(Shutdown);
+                    }
+                }
+            }
+            Effect::Stop(reason) => {
+                self.stop.set(reason.clone());
+                if let Some(started) = self.started.take() {
+                    drop(started.send(Err(start_failure(reason))));
+                }
+                self.readers = None;
+                self.lives.end();
+                ctx.stop();
+            }
+        }
+    }
+
+    /// Arms one timer for the core's next deadline.
+    fn arm_timer(&mut self, ctx: &mut Context<Self>) {
+        let Some(deadline) = self.core.next_deadline() else { return };
+        let at = self.epoch + deadline;
+        if self.wake.is_some_and(|(armed, _)| armed <= at) {
+            return;
+        }
+        if let Some((_, timer)) = self.wake.take() {
+            ctx.cancel_future(timer);
+        }
+        let delay = at.saturating_duration_since(Instant::now());
+        let timer = ctx.run_later(delay, |state, ctx| {
+            state.wake = None;
+            state.input(Input::Tick, ctx);
+        });
+        self.wake = Some((at, timer));
+    }
+
+    /// Looks at the age of running operations and at who no longer waits; then again after the interval.
+    fn beat(&mut self, ctx: &mut Context<Self>) {
+        for Beat { actor, generation, running } in self.lives.beats() {
+            let running_for_seconds = running.map(|(running_for, _)| running_for.as_secs_f64());
+            let job = running.map(|(_, job)| job);
+            let event = Event::Beat { running_for_seconds, job };
+            self.input(Input::Report(Report { actor, generation, event }), ctx);
+        }
+        self.forget_abandoned(ctx);
+        ctx.run_later(self.environment.config.beat_interval, Self::beat);
+    }
+
+    fn forget_abandoned(&mut self, ctx: &mut Context<Self>) {
+        let abandoned: Vec<CallId> =
+            self.replies.iter().filter(|(_, reply)| reply.is_abandoned()).map(|(call, _)| *call).collect();
+        for call in abandoned {
+            self.replies.remove(&call);
+            self.input(Input::Forget { call }, ctx);
+        }
+    }
+}
+
+/// Why a start failed, for who waits for it.
+fn start_failure(reason: StopReason) -> StartError {
+    match reason {
+        StopReason::Start(error) => error,
+        reason => StartError::Failed { detail: reason.to_string() },
+    }
+}
+
+impl Actor for State {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if let Some(source) = &self.source {
+            let state = ctx.address();
+            let done = move |(call, result)| state.do_send(ReadDone(call, result));
+            match ReaderPool::start(self.environment.config.read_threads, source, done) {
+                Ok(readers) => self.readers = Some(readers),
+                Err(error) => panic!("can't start the readers' threads: {error}"),
+            }
+        }
+        self.input(Input::Begin, ctx);
+        self.beat(ctx);
+    }
+}
+
+macro_rules! handle_requests {
+    ($($message:ident => $reply:ty),* $(,)?) => {
+        $(impl Handler<$message> for State {
+            type Result = Deferred<$reply>;
+
+            fn handle(&mut self, message: $message, ctx: &mut Context<Self>) -> Self::Result {
+                self.call(Request::$message(message), ctx)
+            }
+        })*
+    };
+}
+
+handle_requests! {
+    PushQc => (),
+    PushBlock => (),
+    PushAppHash => (),
+    GetQc => Arc<roadbed_messages::FullCommitQc>,
+    GetBlock => Arc<roadbed_messages::Block>,
+    GetGlobalBlock => roadbed_messages::GlobalBlock,
+    GetAppProposal => roadbed_messages::AppProposal,
+    TryGetBlock => Arc<roadbed_messages::Block>,
+    GetBlockByHash => roadbed_messages::GlobalBlock,
+    NeedBlock => bool,
+    Subscribe => Vec<roadbed_messages::GlobalBlock>,
+    PruneBefore => std::ops::Range<BlockNumber>,
+}
+
+impl Handler<NextBlock> for State {
+    type Result = Deferred<roadbed_messages::api::Cursors>;
+
+    fn handle(&mut self, _: NextBlock, ctx: &mut Context<Self>) -> Self::Result {
+        self.call(Request::NextBlock, ctx)
+    }
+}
+
+impl Handler<GetStatus> for State {
+    type Result = Deferred<roadbed_messages::api::Status>;
+
+    fn handle(&mut self, _: GetStatus, ctx: &mut Context<Self>) -> Self::Result {
+        // Who no longer waits is not counted.
+        self.forget_abandoned(ctx);
+        self.call(Request::GetStatus, ctx)
+    }
+}
+
+impl Handler<Shutdown> for State {
+    type Result = Deferred<roadbed_messages::api::ShutdownReport>;
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Context<Self>) -> Self::Result {
+        self.call(Request::Shutdown, ctx)
+    }
+}
+
+impl Handler<GetRetention> for State {
+    type Result = Result<Retention, Error>;
+
+    fn handle(&mut self, _: GetRetention, _: &mut Context<Self>) -> Self::Result {
+        let mut retention = self.core.retention();
+        if let Some(reader) = self.environment.reader(WalKind::Blocks) {
+            let sizes = reader.segments().into_iter();
+            retention.sizes_bytes = sizes.map(|segment| (BlockNumber(segment.base), segment.bytes)).collect();
+        }
+        Ok(retention)
+    }
+}
+
+impl Handler<Report> for State {
+    type Result = ();
+
+    fn handle(&mut self, report: Report, ctx: &mut Context<Self>) {
+        self.input(Input::Report(report), ctx);
+    }
+}
+
+impl Handler<ReadDone> for State {
+    type Result = ();
+
+    fn handle(&mut self, ReadDone(call, result): ReadDone, ctx: &mut Context<Self>) {
+        self.input(Input::ReadDone { call, result }, ctx);
+    }
+}
+
+impl Handler<LoadDone> for State {
+    type Result = ();
+
+    fn handle(&mut self, LoadDone(result): LoadDone, ctx: &mut Context<Self>) {
+        self.input(Input::Loaded(result), ctx);
+    }
+}

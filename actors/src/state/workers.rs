@@ -1,0 +1,366 @@
+//! Factories and lives of the workers: what the shell needs to begin a life, and to let go of one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Context, Handler};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use roadbed_messages::api::workers::{
+    CallId, Cause, Event, Generation, Order, Report, VerifyJob, WalOrder, WalStart,
+};
+use roadbed_messages::api::{ActorKind, WalKind};
+use roadbed_messages::{BlockNumber, Committee, VerifiedBlock, VerifiedQc};
+use roadbed_wal::{LogOptions, Reader, Storage};
+
+use super::State;
+use super::core::APPEND_ORDERS_MAX;
+use crate::block_wal::BlockWal;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::pruner::Pruner;
+use crate::qc_wal::QcWal;
+use crate::reader::{ReaderSlot, Source};
+use crate::recovery::Load;
+use crate::store::{StoreLock, StorePaths, log_options};
+use crate::supervision::{Ended, Faults, Heartbeat, spawn_watched};
+use crate::verifier::{PoolContext, Verifier, start as start_pool};
+use crate::wal_worker::{Record, Tenancy, ThreadContext, WalActor};
+
+/// What outlives every life: configuration, storage, counters.
+pub(crate) struct Environment {
+    pub(crate) committee: Committee,
+    pub(crate) config: Config,
+    pub(crate) faults: Faults,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) io_threads: IoThreads,
+    /// `None` without a directory.
+    pub(crate) disk: Option<Disk>,
+}
+
+/// A store's place on a disk.
+pub(crate) struct Disk {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) paths: StorePaths,
+    pub(crate) lock: Arc<StoreLock>,
+    qcs: LogPlace,
+    blocks: LogPlace,
+}
+
+/// What the lives of one log's worker hand on to each other.
+#[derive(Clone, Debug, Default)]
+struct LogPlace {
+    reader: ReaderSlot,
+    tenancy: Tenancy,
+}
+
+impl Disk {
+    pub(crate) fn new(storage: Arc<dyn Storage>, paths: StorePaths, lock: StoreLock) -> Self {
+        Self { storage, paths, lock: Arc::new(lock), qcs: LogPlace::default(), blocks: LogPlace::default() }
+    }
+
+    fn place(&self, wal: WalKind) -> &LogPlace {
+        match wal {
+            WalKind::Qcs => &self.qcs,
+            WalKind::Blocks => &self.blocks,
+        }
+    }
+}
+
+/// The options of a log under a configuration.
+pub(crate) fn configured_options(committee: &Committee, config: &Config, wal: WalKind) -> LogOptions {
+    LogOptions { segment_bytes: config.segment_bytes, ..log_options(committee, wal) }
+}
+
+impl Environment {
+    pub(crate) fn source(&self) -> Option<Arc<Source>> {
+        let disk = self.disk.as_ref()?;
+        let (qcs, blocks) = (disk.qcs.reader.clone(), disk.blocks.reader.clone());
+        Some(Arc::new(Source::new(self.committee.clone(), qcs, blocks, self.config.read_cache_bytes_max)))
+    }
+
+    /// The reader of a log's latest opening.
+    pub(crate) fn reader(&self, wal: WalKind) -> Option<Reader> {
+        self.disk.as_ref()?.place(wal).reader.get()
+    }
+
+    pub(crate) fn load(
+        &self,
+        first: BlockNumber,
+        verify_from: BlockNumber,
+        next_block: BlockNumber,
+        next_qc: BlockNumber,
+    ) -> Load {
+        Load {
+            committee: self.committee.clone(),
+            qcs: self.reader(WalKind::Qcs),
+            blocks: self.reader(WalKind::Blocks),
+            threads: self.config.verify_threads,
+            memory_bytes_max: self.config.memory_bytes_max,
+            first,
+            verify_from,
+            next_block,
+            next_qc,
+        }
+    }
+
+    fn thread_context(&self, disk: &Disk, wal: WalKind, heartbeat: Heartbeat) -> ThreadContext {
+        let place = disk.place(wal);
+        ThreadContext {
+            committee: self.committee.clone(),
+            storage: Arc::clone(&disk.storage),
+            dir: disk.paths.log(wal),
+            aside: disk.paths.aside(),
+            options: configured_options(&self.committee, &self.config, wal),
+            group_bytes_max: self.config.group_bytes_max,
+            tenancy: place.tenancy.clone(),
+            store_lock: Arc::clone(&disk.lock),
+            heartbeat,
+            faults: self.faults.clone(),
+            stats: Arc::clone(self.metrics.wal(wal)),
+            reader: place.reader.clone(),
+        }
+    }
+}
+
+/// One life of a worker: its address, and what it beats.
+struct Life<A: Actor> {
+    generation: Generation,
+    addr: Addr<A>,
+    heartbeats: Vec<Heartbeat>,
+}
+
+/// The I/O threads that may still be at work. Clones share the list.
+#[derive(Clone, Default)]
+pub(crate) struct IoThreads(Arc<Mutex<Vec<IoThread>>>);
+
+struct IoThread {
+    heartbeat: Heartbeat,
+    hung_after: Duration,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl IoThread {
+    fn has_ended(&self) -> bool {
+        matches!(self.ended.try_recv(), Err(TryRecvError::Disconnected))
+    }
+
+    fn hangs(&self) -> bool {
+        self.heartbeat.running_for().is_some_and(|(running_for, _)| running_for >= self.hung_after)
+    }
+}
+
+impl IoThreads {
+    fn add(&self, thread: IoThread) {
+        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| !thread.has_ended());
+        threads.push(thread);
+    }
+
+    /// Waits until every thread has ended, so that the directory is free again. One that hangs is left behind, and
+    /// keeps the directory's lock. Must be called when nobody gives orders any more.
+    pub(crate) fn wait(&self) {
+        let threads = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            while !thread.has_ended() && !thread.hangs() {
+                // The end is an event; the timeout only leads to another look at the heartbeat.
+                let _ = thread.ended.recv_timeout(HEARTBEAT_LOOK);
+            }
+        }
+    }
+}
+
+/// How often a thread's heartbeat is looked at while its end is waited for.
+const HEARTBEAT_LOOK: Duration = Duration::from_millis(100);
+
+/// The oldest running operation of a worker's threads, if any runs, with its job.
+pub(super) struct Beat {
+    pub(super) actor: ActorKind,
+    pub(super) generation: Generation,
+    pub(super) running: Option<(Duration, CallId)>,
+}
+
+/// The present lives of all workers.
+#[derive(Default)]
+pub(super) struct Lives {
+    qc_wal: Option<Life<QcWal>>,
+    block_wal: Option<Life<BlockWal>>,
+    verifier: Option<Life<Verifier>>,
+    pruner: Option<Life<Pruner>>,
+}
+
+impl Lives {
+    /// Begins a life of a worker; whatever life it had before is let go of.
+    pub(super) fn start(
+        &mut self,
+        environment: &Environment,
+        actor: ActorKind,
+        generation: Generation,
+        wal: Option<WalStart>,
+        state: &Addr<State>,
+    ) {
+        self.retire(actor);
+        let reporter = Reporter { actor, generation, state: state.clone() };
+        match (actor, wal) {
+            (ActorKind::QcWal, Some(start)) => {
+                self.qc_wal = self.start_wal::<VerifiedQc>(environment, &reporter, start);
+            }
+            (ActorKind::BlockWal, Some(start)) => {
+                self.block_wal = self.start_wal::<VerifiedBlock>(environment, &reporter, start);
+            }
+            (ActorKind::Verifier, _) => self.verifier = start_verifier(environment, &reporter),
+            (ActorKind::Pruner, _) => self.pruner = start_pruner(environment, &reporter),
+            (actor, _) => unreachable!("{actor} is not a worker that starts like this"),
+        }
+    }
+
+    fn start_wal<R: Record>(
+        &self,
+        environment: &Environment,
+        reporter: &Reporter,
+        start: WalStart,
+    ) -> Option<Life<WalActor<R>>> {
+        let disk = environment.disk.as_ref().expect("WAL actors start only where there is a directory");
+        // Room for every order that State may give at once, and for the first and last one.
+        let (orders, queue) = bounded::<WalOrder<R>>(APPEND_ORDERS_MAX + 3);
+        let heartbeat = Heartbeat::default();
+        let context = environment.thread_context(disk, R::WAL, heartbeat.clone());
+        let (ended, end) = bounded::<()>(0);
+        let report = reporter.clone();
+        let body = move || {
+            let _ended = ended;
+            context.run(start, &queue, |event| report.tell(event));
+        };
+        let name = format!("roadbed-{}", R::WAL);
+        if let Err(error) = thread::Builder::new().name(name).spawn(body) {
+            reporter.died(Cause::Error, format!("can't start a thread: {error}"));
+            return None;
+        }
+        let hung_after = environment.config.hung_after;
+        environment.io_threads.add(IoThread { heartbeat: heartbeat.clone(), hung_after, ended: end });
+        reporter.spawn(vec![heartbeat], |generation| WalActor::new(generation, orders))
+    }
+
+    /// Lets go of a worker's life. Its thread ends by itself when it has nothing more to do.
+    pub(super) fn retire(&mut self, actor: ActorKind) {
+        match actor {
+            ActorKind::State => {}
+            ActorKind::QcWal => self.qc_wal = None,
+            ActorKind::BlockWal => self.block_wal = None,
+            ActorKind::Verifier => self.verifier = None,
+            ActorKind::Pruner => self.pruner = None,
+        }
+    }
+
+    pub(super) fn order_qcs(&self, order: Order<WalOrder<VerifiedQc>>) {
+        send(self.qc_wal.as_ref(), order);
+    }
+
+    pub(super) fn order_blocks(&self, order: Order<WalOrder<VerifiedBlock>>) {
+        send(self.block_wal.as_ref(), order);
+    }
+
+    pub(super) fn verify(&self, order: Order<VerifyJob>) {
+        send(self.verifier.as_ref(), order);
+    }
+
+    /// For each worker with threads: how long its oldest running operation has been running, and its job.
+    pub(super) fn beats(&self) -> Vec<Beat> {
+        fn beat<A: Actor>(actor: ActorKind, life: Option<&Life<A>>) -> Option<Beat> {
+            let life = life?;
+            let running = life.heartbeats.iter().filter_map(Heartbeat::running_for).max();
+            Some(Beat { actor, generation: life.generation, running })
+        }
+        [
+            beat(ActorKind::QcWal, self.qc_wal.as_ref()),
+            beat(ActorKind::BlockWal, self.block_wal.as_ref()),
+            beat(ActorKind::Verifier, self.verifier.as_ref()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Lets go of everything.
+    pub(super) fn end(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn send<A, T>(life: Option<&Life<A>>, order: Order<T>)
+where
+    A: Actor<Context = Context<A>> + Handler<Order<T>>,
+    T: Send + 'static,
+{
+    // A life that is over needs no orders: State learns of its end, and gives them anew.
+    if let Some(life) = life.filter(|life| life.generation == order.generation) {
+        life.addr.do_send(order);
+    }
+}
+
+fn start_verifier(environment: &Environment, reporter: &Reporter) -> Option<Life<Verifier>> {
+    let heartbeats =
+        vec![(); environment.config.verify_threads].iter().map(|()| Heartbeat::default()).collect();
+    let context = PoolContext {
+        committee: environment.committee.clone(),
+        jobs_max: environment.config.verify_jobs_max,
+        faults: environment.faults.clone(),
+        heartbeats,
+    };
+    let report = reporter.clone();
+    match start_pool(&context, move |event| report.tell(event)) {
+        Ok(jobs) => {
+            let life = reporter.spawn(context.heartbeats, |generation| Verifier::new(generation, jobs));
+            reporter.tell(Event::Up);
+            life
+        }
+        Err(error) => {
+            reporter.died(Cause::Error, format!("can't start a thread: {error}"));
+            None
+        }
+    }
+}
+
+fn start_pruner(environment: &Environment, reporter: &Reporter) -> Option<Life<Pruner>> {
+    let (policy, faults) = (environment.config.retention.clone(), environment.faults.clone());
+    let state = reporter.state.clone();
+    let report = reporter.clone();
+    let report: Box<dyn Fn(Event)> = Box::new(move |event| report.tell(event));
+    reporter.spawn(Vec::new(), move |_| {
+        Pruner::new(policy, state.clone().recipient(), state.recipient(), faults, report)
+    })
+}
+
+/// Tells State what happens in one life of a worker.
+#[derive(Clone)]
+struct Reporter {
+    actor: ActorKind,
+    generation: Generation,
+    state: Addr<State>,
+}
+
+impl Reporter {
+    fn tell(&self, event: Event) {
+        self.state.do_send(Report { actor: self.actor, generation: self.generation, event });
+    }
+
+    fn died(&self, cause: Cause, error: String) {
+        self.tell(Event::Died { cause, error, job: None });
+    }
+
+    /// Starts the worker's actor under a death watch.
+    fn spawn<A>(&self, heartbeats: Vec<Heartbeat>, build: impl FnOnce(Generation) -> A) -> Option<Life<A>>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let (generation, reporter) = (self.generation, self.clone());
+        let on_end = move |ended| match ended {
+            Ended::Stopped => reporter.died(Cause::Stopped, "it stopped by itself".to_owned()),
+            Ended::Cancelled => reporter.died(Cause::Stopped, "its arbiter dropped it".to_owned()),
+            Ended::Panicked(why) => reporter.died(Cause::Panic, why),
+        };
+        let addr = spawn_watched(|_| build(generation), on_end)?;
+        Some(Life { generation, addr, heartbeats })
+    }
+}

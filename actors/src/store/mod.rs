@@ -1,0 +1,161 @@
+//! The store's directory: its lock, its marker, and how both come to be.
+//!
+//! ```text
+//! DIR/LOCK             held by the one owner, never deleted
+//! DIR/STORE            the marker: which chain this is; written once, when both logs exist
+//! DIR/committee.json   the same in full, for tools
+//! DIR/qcs/  DIR/blocks/  DIR/aside/
+//! ```
+//!
+//! A store is made once: both logs' first segments, then the durable marker. Without a marker, logs that have no
+//! entries are made anew, and logs that have are refused: nobody can say whose they are.
+
+mod marker;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use roadbed_messages::api::{StartError, WalKind};
+use roadbed_messages::{Committee, VerifiedBlock, VerifiedQc};
+use roadbed_wal::{LockFault, LockGuard, Log, LogOptions, Storage, StreamId, WalError};
+
+use crate::wal_worker::Record;
+pub use marker::Marker;
+
+/// The lock of a store's directory, held as long as this lives.
+#[derive(Debug)]
+pub struct StoreLock {
+    _guard: Box<dyn LockGuard>,
+}
+
+/// Where a store keeps what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorePaths {
+    /// The directory itself.
+    pub dir: PathBuf,
+}
+
+impl StorePaths {
+    /// The paths of the store in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The marker.
+    pub fn marker(&self) -> PathBuf {
+        self.dir.join("STORE")
+    }
+
+    /// The committee, for tools.
+    pub fn committee(&self) -> PathBuf {
+        self.dir.join("committee.json")
+    }
+
+    /// The directory's lock.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("LOCK")
+    }
+
+    /// A log's directory.
+    pub fn log(&self, wal: WalKind) -> PathBuf {
+        self.dir.join(wal.name())
+    }
+
+    /// Where logs are moved that were set aside.
+    pub fn aside(&self) -> PathBuf {
+        self.dir.join("aside")
+    }
+}
+
+/// The options with which a chain's log is opened.
+pub fn log_options(committee: &Committee, wal: WalKind) -> LogOptions {
+    let mut kind = [0; 8];
+    kind[..wal.name().len()].copy_from_slice(wal.name().as_bytes());
+    LogOptions::new(StreamId { chain: committee.chain_id().0, kind })
+}
+
+/// Takes the store's lock and makes sure that the store is this chain's, making it if there is none.
+///
+/// `options` are the options of one log; they decide how the first segments are made.
+///
+/// # Errors
+/// In use, foreign, of a newer format, with logs but no marker, or what the storage says. Nothing that was there is
+/// changed.
+pub fn prepare(
+    storage: &Arc<dyn Storage>,
+    paths: &StorePaths,
+    committee: &Committee,
+    options: impl Fn(WalKind) -> LogOptions,
+) -> Result<StoreLock, StartError> {
+    let failed = |path: &Path, error: &dyn std::fmt::Display| StartError::Failed {
+        detail: format!("{}: {error}", path.display()),
+    };
+    storage.create_dir(&paths.dir).map_err(|error| failed(&paths.dir, &error))?;
+    let lock = storage.lock(&paths.lock()).map_err(|fault| match fault {
+        LockFault::Held(holder) => StartError::InUse { path: paths.dir.clone(), holder },
+        LockFault::Io(error) => failed(&paths.lock(), &error),
+    })?;
+    let lock = StoreLock { _guard: lock };
+    match marker::read(&**storage, paths)? {
+        Some(marker) => marker.check(paths, committee)?,
+        None => {
+            create_log::<VerifiedQc>(storage, paths, committee, options(WalKind::Qcs))?;
+            create_log::<VerifiedBlock>(storage, paths, committee, options(WalKind::Blocks))?;
+            marker::write(&**storage, paths, committee)?;
+        }
+    }
+    Ok(lock)
+}
+
+/// Makes one log of a store that has no marker yet. A log without entries is what a crash before the marker left
+/// behind; one with entries is somebody's.
+fn create_log<R: Record>(
+    storage: &Arc<dyn Storage>,
+    paths: &StorePaths,
+    committee: &Committee,
+    options: LogOptions,
+) -> Result<(), StartError> {
+    let dir = paths.log(R::WAL);
+    let to_error = |error: WalError| start_error(&dir, &error);
+    let judged = Log::judge(Arc::clone(storage), &dir, options).map_err(to_error)?;
+    let facts = judged.facts();
+    if facts.first != facts.next {
+        return Err(StartError::Foreign {
+            path: paths.dir.clone(),
+            detail: format!(
+                "{} has entries, but the marker {} is missing",
+                dir.display(),
+                paths.marker().display()
+            ),
+        });
+    }
+    let first_index = R::first_index(committee);
+    if facts.exists && facts.next == first_index {
+        return Ok(());
+    }
+    let mut log = if facts.exists {
+        judged.open().map_err(to_error)?
+    } else {
+        judged.create(first_index).map_err(to_error)?
+    };
+    if log.range().end != first_index {
+        log.reset(first_index).map_err(to_error)?;
+    }
+    log.close().map_err(to_error)
+}
+
+/// What a log's refusal means for a start.
+pub fn start_error(dir: &Path, error: &WalError) -> StartError {
+    match error {
+        WalError::InUse { path, holder } => StartError::InUse { path: path.clone(), holder: holder.clone() },
+        WalError::Foreign { path, expected, found } => {
+            StartError::Foreign { path: path.clone(), detail: format!("expected {expected}, found {found}") }
+        }
+        WalError::NewerFormat { path, found, supported, .. } => StartError::NewerFormat {
+            path: path.clone(),
+            detail: format!("it needs format {found}, this program reads up to {supported}"),
+        },
+        error if error.is_corruption() => StartError::Corrupt { detail: error.to_string() },
+        error => StartError::Failed { detail: format!("{}: {error}", dir.display()) },
+    }
+}

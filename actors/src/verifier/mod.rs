@@ -1,0 +1,11 @@
+//! The verifier: a pool of OS threads that check signatures and hashes on all cores.
+//!
+//! State gives jobs in the order in which it needs them and bounds how many are out. When the queue is deep, a thread
+//! takes several QCs at once and checks all their signatures in one batch; an invalid one is found and named, its
+//! neighbours pass. A job that makes a thread panic ends this life of the verifier, and is named too.
+
+mod actor;
+mod pool;
+
+pub(crate) use actor::Verifier;
+pub(crate) use pool::{PoolContext, start};

@@ -1,0 +1,23 @@
+//! The worker behind both logs: a thin actor, and the OS thread that does its blocking I/O.
+//!
+//! ```text
+//! State ──Order──▶ WalActor ──try_send──▶ I/O thread ──▶ Log
+//!   ▲                                        │
+//!   └──────────────── Report ────────────────┘
+//! ```
+//!
+//! # Invariants
+//! - The actor never blocks; the thread alone touches the log.
+//! - What has arrived while a group was syncing goes into the next group; each group is reported when it is durable.
+//! - The thread owns the log, and with it the log's lock, until it ends: a thread that hangs can never wake beside
+//!   a second writer. The next life of the worker waits for the end of the one before.
+//! - After any failed write or sync the log is dropped; the next life begins at the durable point it is given.
+
+mod actor;
+mod record;
+mod set_aside;
+mod thread;
+
+pub(crate) use actor::WalActor;
+pub(crate) use record::Record;
+pub(crate) use thread::{Tenancy, ThreadContext};

@@ -1,0 +1,3 @@
+//! Message-level integration tests, driven through actor addresses and the handle.
+
+mod smoke;

@@ -1,0 +1,34 @@
+//! Entries, on their way in and out.
+
+/// An entry to append.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// For [`crate::Reader::get_by_key`]; never below the key of the entry before.
+    pub key: u64,
+    /// For [`crate::Reader::find_digest`]: any 64 bits, for example a part of a hash; 0 means none.
+    pub digest: u64,
+    /// The bytes.
+    pub payload: &'a [u8],
+}
+
+/// An entry as it was read: its checksum holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its index.
+    pub index: u64,
+    /// Its key.
+    pub key: u64,
+    /// Its digest.
+    pub digest: u64,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// Taken: durable after the next sync.
+    New,
+    /// Below the next index: ignored.
+    Duplicate,
+}

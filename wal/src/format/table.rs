@@ -1,0 +1,160 @@
+//! The table of a segment: where each of its entries is, in pages that are read one at a time and never held.
+//!
+//! ```text
+//! entry pages    170 records each, by index:   offset u64, key u64, digest u64
+//! digest pages   255 records each, by digest:  digest u64, index u64     (entries with digest 0 are left out)
+//! ```
+//!
+//! A table may name more entries than its segment keeps: a cut inside a sealed segment leaves the table as it is, and
+//! the successor's header says where the segment ends.
+
+use super::page::{self, BODY, BODY_BYTES, PageFault};
+use super::{PAGE, PAGE_BYTES, get_u64, put_u64};
+
+const ENTRY_MAGIC: &[u8; 8] = b"RBWENTRY";
+const DIGEST_MAGIC: &[u8; 8] = b"RBWDIGST";
+const ENTRY_BYTES: usize = 24;
+const DIGEST_BYTES: usize = 16;
+/// Records on an entry page.
+pub(crate) const ENTRIES_A_PAGE: u64 = (BODY_BYTES / ENTRY_BYTES) as u64;
+/// Records on a digest page.
+pub(crate) const DIGESTS_A_PAGE: u64 = (BODY_BYTES / DIGEST_BYTES) as u64;
+
+/// Where one entry is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Of its frame in the segment.
+    pub(crate) offset: u64,
+    pub(crate) key: u64,
+    pub(crate) digest: u64,
+}
+
+/// Where a table is inside a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TableSpan {
+    /// Of its first page.
+    pub(crate) offset: u64,
+    /// Records on the entry pages.
+    pub(crate) entries: u64,
+    /// Records on the digest pages.
+    pub(crate) digests: u64,
+}
+
+impl TableSpan {
+    /// Bytes of all pages; saturates, so that a count read from disk can be judged before it is believed.
+    pub(crate) fn bytes(&self) -> u64 {
+        table_bytes(self.entries, self.digests)
+    }
+
+    /// The page that holds the record of the `nth` entry, and its place on the page.
+    pub(crate) fn entry_page(&self, nth: u64) -> (u64, usize) {
+        (self.offset + nth / ENTRIES_A_PAGE * PAGE, place(nth % ENTRIES_A_PAGE, ENTRY_BYTES))
+    }
+
+    /// The page that holds the `nth` digest, and its place on the page.
+    pub(crate) fn digest_page(&self, nth: u64) -> (u64, usize) {
+        let first = self.offset + self.entries.div_ceil(ENTRIES_A_PAGE) * PAGE;
+        (first + nth / DIGESTS_A_PAGE * PAGE, place(nth % DIGESTS_A_PAGE, DIGEST_BYTES))
+    }
+}
+
+fn place(nth: u64, bytes: usize) -> usize {
+    BODY + usize::try_from(nth).unwrap_or(0) * bytes
+}
+
+/// Bytes of a table of so many records.
+pub(crate) fn table_bytes(entries: u64, digests: u64) -> u64 {
+    (entries.div_ceil(ENTRIES_A_PAGE).saturating_add(digests.div_ceil(DIGESTS_A_PAGE))).saturating_mul(PAGE)
+}
+
+/// The pages of the table of a segment that starts at index `base`, to be written at `offset`.
+pub(crate) fn build(records: &[Record], base: u64, salt: u64, offset: u64) -> (Vec<u8>, TableSpan) {
+    let mut digests: Vec<(u64, u64)> = (base..)
+        .zip(records)
+        .filter(|(_, record)| record.digest != 0)
+        .map(|(index, record)| (record.digest, index))
+        .collect();
+    digests.sort_unstable();
+    let span = TableSpan { offset, entries: records.len() as u64, digests: digests.len() as u64 };
+    let mut out = Vec::with_capacity(usize::try_from(span.bytes()).unwrap_or(0));
+    let entries_a_page = BODY_BYTES / ENTRY_BYTES;
+    for chunk in records.chunks(entries_a_page) {
+        let page = new_page(&mut out);
+        for (nth, record) in chunk.iter().enumerate() {
+            let at = BODY + nth * ENTRY_BYTES;
+            put_u64(page, at, record.offset);
+            put_u64(page, at + 8, record.key);
+            put_u64(page, at + 16, record.digest);
+        }
+        seal_last(&mut out, ENTRY_MAGIC, salt, offset);
+    }
+    for chunk in digests.chunks(BODY_BYTES / DIGEST_BYTES) {
+        let page = new_page(&mut out);
+        for (nth, (digest, index)) in chunk.iter().enumerate() {
+            let at = BODY + nth * DIGEST_BYTES;
+            put_u64(page, at, *digest);
+            put_u64(page, at + 8, *index);
+        }
+        seal_last(&mut out, DIGEST_MAGIC, salt, offset);
+    }
+    debug_assert_eq!(out.len() as u64, span.bytes());
+    (out, span)
+}
+
+fn new_page(out: &mut Vec<u8>) -> &mut [u8] {
+    let start = out.len();
+    out.resize(start + PAGE_BYTES, 0);
+    &mut out[start..]
+}
+
+fn seal_last(out: &mut [u8], magic: &[u8; 8], salt: u64, table: u64) {
+    let start = out.len() - PAGE_BYTES;
+    page::seal(&mut out[start..], magic, salt, table + start as u64);
+}
+
+/// Checks an entry page and answers the record at a place of [`TableSpan::entry_page`].
+pub(crate) fn entry_at(page: &[u8], salt: u64, offset: u64, at: usize) -> Result<Record, PageFault> {
+    page::check(page, ENTRY_MAGIC, salt, offset)?;
+    Ok(Record { offset: get_u64(page, at), key: get_u64(page, at + 8), digest: get_u64(page, at + 16) })
+}
+
+/// Checks a digest page and answers digest and index at a place of [`TableSpan::digest_page`].
+pub(crate) fn digest_at(page: &[u8], salt: u64, offset: u64, at: usize) -> Result<(u64, u64), PageFault> {
+    page::check(page, DIGEST_MAGIC, salt, offset)?;
+    Ok((get_u64(page, at), get_u64(page, at + 8)))
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_record_is_found_at_its_place() {
+        let records: Vec<Record> = (0..1000)
+            .map(|n| Record { offset: 4096 + n * 64, key: n, digest: if n % 3 == 0 { 0 } else { 5000 - n } })
+            .collect();
+        let (bytes, span) = build(&records, 40, 77, 8192);
+        assert_eq!(bytes.len() as u64, span.bytes());
+        let page = |offset: u64| &bytes[(offset - 8192) as usize..][..PAGE_BYTES];
+        for (nth, record) in records.iter().enumerate() {
+            let (offset, at) = span.entry_page(nth as u64);
+            assert_eq!(entry_at(page(offset), 77, offset, at), Ok(*record));
+            assert!(entry_at(page(offset), 78, offset, at).is_err());
+        }
+        let mut last = (0, 0);
+        for nth in 0..span.digests {
+            let (offset, at) = span.digest_page(nth);
+            let found = digest_at(page(offset), 77, offset, at).unwrap();
+            assert!(found > last);
+            assert_eq!(records[(found.1 - 40) as usize].digest, found.0);
+            last = found;
+        }
+        assert_eq!(span.digests, 666);
+    }
+
+    #[test]
+    fn absurd_counts_saturate() {
+        assert_eq!(table_bytes(u64::MAX, u64::MAX), u64::MAX);
+    }
+}

@@ -1,0 +1,104 @@
+//! What the log does while nobody wants anything of it, in small steps that its owner calls.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Log, cursor};
+use crate::buffer::AlignedBuffer;
+use crate::error::WalError;
+use crate::format::frame::{FrameKind, frame_bytes};
+use crate::pending::{Frame, Group};
+use crate::publish::make_space;
+use crate::storage::{StorageFile, SyncPoint, open_for_groups, write_durably};
+
+/// Zeros that one step writes, in bytes: about a millisecond's worth.
+const STEP_BYTES: usize = 1 << 20;
+
+/// A spare that is being filled.
+#[derive(Debug)]
+pub(super) struct Filling {
+    path: PathBuf,
+    file: Arc<dyn StorageFile>,
+    done: u64,
+}
+
+impl Log {
+    /// Does one small piece of housekeeping: says on disk that the last group is durable (which narrows what a damaged
+    /// last group can be mistaken for), recycles what readers let go, and fills the pool with written space. Answers
+    /// whether there is more to do. Call it when nothing waits; a step takes about as long as one write of 1 MiB.
+    ///
+    /// A full disk is no error here.
+    ///
+    /// # Errors
+    /// [`WalError::Poisoned`], or a failed write of the mark, which poisons.
+    pub fn idle(&mut self) -> Result<bool, WalError> {
+        self.check_poison()?;
+        if !self.pending.groups.is_empty() {
+            return Ok(false);
+        }
+        if self.mark()? {
+            return Ok(true);
+        }
+        self.settle_limbo();
+        Ok(match self.fill_step() {
+            Ok(more) => more,
+            Err(_) => {
+                // Written space is a matter of speed; what was begun is given up.
+                if let Some(filling) = self.filling.take() {
+                    let _removed = self.storage.remove(&filling.path);
+                }
+                false
+            }
+        })
+    }
+
+    /// Writes a mark, unless the last group is covered already or there is no room for one.
+    fn mark(&mut self) -> Result<bool, WalError> {
+        let (at, index) = {
+            let view = self.shared.view();
+            (cursor(&view.active), view.next())
+        };
+        if self.covered || !at.fits(frame_bytes(0), 0, self.options.segment_bytes) {
+            return Ok(false);
+        }
+        let frame = Frame { kind: FrameKind::Mark, index, key: 0, digest: 0, length: 0 };
+        let mut group = Group::of_mark(at, frame, &[]);
+        self.write_group(&mut group)?;
+        self.replan();
+        Ok(true)
+    }
+
+    fn fill_step(&mut self) -> Result<bool, WalError> {
+        if self.filling.is_none() {
+            if !self.pool.wants_more() {
+                return Ok(false);
+            }
+            self.sequence += 1;
+            let path = crate::names::prepared(&self.dir, self.sequence);
+            make_space(self.site(), &path, self.options.segment_bytes).inspect_err(|_| {
+                let _removed = self.storage.remove(&path);
+            })?;
+            let file = open_for_groups(&*self.storage, &path, self.options.direct_io)?;
+            self.filling = Some(Filling { path, file, done: 0 });
+        }
+        let Some(filling) = &mut self.filling else {
+            return Ok(false);
+        };
+        let left = self.options.segment_bytes - filling.done;
+        let step = usize::try_from(left).unwrap_or(STEP_BYTES).min(STEP_BYTES);
+        let mut zeros = AlignedBuffer::default();
+        zeros.extend(step).fill(0);
+        write_durably(&*filling.file, &filling.path, zeros.bytes(), filling.done, SyncPoint::Fill)?;
+        filling.done += step as u64;
+        if filling.done < self.options.segment_bytes {
+            return Ok(true);
+        }
+        if let Some(filling) = self.filling.take() {
+            let spare = self.pool.name();
+            let renamed = self.storage.rename(&filling.path, &spare);
+            renamed.map_err(|error| WalError::io("add a spare to the pool", &spare, None, &error))?;
+            self.pool.put(spare);
+        }
+        Ok(self.pool.wants_more())
+    }
+}

@@ -1,0 +1,375 @@
+//! The log: one owner, one writer.
+//!
+//! ```text
+//! append ──▶ pending groups ──sync──▶ active segment ──full──▶ footer, publish the next
+//!                                        │
+//! truncate_before ──▶ trim mark ─────────┘──▶ retire whole segments ──▶ limbo (readers) ──▶ pool
+//! truncate_after, reset, repair ──▶ publish a segment that ends its predecessor earlier
+//! ```
+
+mod idle;
+mod retire;
+mod sync;
+mod truncate;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::entry::{Appended, Entry};
+use crate::error::WalError;
+use crate::format::PAGE;
+use crate::format::footer::Footer;
+use crate::format::frame::FrameKind;
+use crate::format::header::{Header, SegmentKind};
+use crate::judge::{Facts, Judged, State};
+use crate::options::LogOptions;
+use crate::pending::{Cursor, Frame, Pending};
+use crate::pool::Pool;
+use crate::publish::Site;
+use crate::reader::Reader;
+use crate::segment::{Handles, SegmentFile};
+use crate::shared::{Active, Shared, View};
+use crate::storage::{LockGuard, Storage, StorageFile, open_for_groups};
+
+/// A write-ahead log, open for appending. It has one owner; readers are made with [`Log::reader`].
+///
+/// After any failed write or sync the instance is poisoned: every later call that would write answers
+/// [`WalError::Poisoned`]. Dropping it does not sync what was appended since the last [`Log::sync`].
+#[derive(Debug)]
+pub struct Log {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    options: LogOptions,
+    shared: Arc<Shared>,
+    /// Of the active segment.
+    header: Header,
+    /// The active segment, open for durable writes.
+    file: Arc<dyn StorageFile>,
+    pending: Pending,
+    /// The footer that was written after the active segment's last group, if a roll stopped half-way.
+    footer: Option<Footer>,
+    /// Whether something after the last group says that it is durable.
+    covered: bool,
+    next: u64,
+    pool: Pool,
+    /// Retired files that readers may still hold.
+    limbo: VecDeque<retire::Retired>,
+    /// A spare that is being filled with zeros, and how far.
+    filling: Option<idle::Filling>,
+    /// The highest sequence in use.
+    sequence: u64,
+    poison: Option<Arc<WalError>>,
+    /// Last, so that everything else is closed before another owner can come.
+    _lock: Box<dyn LockGuard>,
+}
+
+impl Log {
+    /// Makes the first segment of a log in an empty or missing directory, at `first_index`.
+    ///
+    /// # Errors
+    /// [`WalError::Exists`], [`WalError::InUse`], [`WalError::Options`], or what the storage says.
+    pub fn create(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        options: LogOptions,
+        first_index: u64,
+    ) -> Result<Self, WalError> {
+        let options_for_new = LogOptions { require_at_least: None, ..options };
+        Judged::new(storage, dir, options_for_new)?.create(first_index)
+    }
+
+    /// Takes the lock and judges the files; writes nothing but the lock.
+    ///
+    /// # Errors
+    /// Damage, a foreign or newer log, a directory in use, or what the storage says.
+    pub fn judge(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions) -> Result<Judged, WalError> {
+        Judged::new(storage, dir, options)
+    }
+
+    /// Judges and opens in one.
+    ///
+    /// # Errors
+    /// As [`Log::judge`] and [`Judged::open`].
+    pub fn open(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions) -> Result<Self, WalError> {
+        Self::judge(storage, dir, options)?.open()
+    }
+
+    /// Retained entries, those that wait for a sync included.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.shared.view().first..self.next
+    }
+
+    /// The index after the last durable entry.
+    #[must_use]
+    pub fn durable_next(&self) -> u64 {
+        self.shared.view().next()
+    }
+
+    /// The key of the last entry, durable or not.
+    #[must_use]
+    pub fn last_key(&self) -> Option<u64> {
+        self.pending.last_key().or_else(|| self.shared.view().last_key())
+    }
+
+    /// Bytes of all segments up to their ends.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.shared.view().size_bytes()
+    }
+
+    /// Segments that count.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.shared.view().sealed.len() + 1
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether groups are written past the page cache.
+    #[must_use]
+    pub fn writes_directly(&self) -> bool {
+        self.file.writes_are_durable()
+    }
+
+    /// The failure that poisoned this instance.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<&WalError> {
+        self.poison.as_deref()
+    }
+
+    /// A reader of what is durable.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.shared.clone())
+    }
+
+    /// Adds an entry; durable after the next [`Log::sync`]. Below the next index it is ignored.
+    ///
+    /// Buffers only, unless more than `pending_bytes_max` waits: then it syncs first.
+    ///
+    /// # Errors
+    /// [`WalError::Gap`], [`WalError::KeyOrder`], [`WalError::TooLarge`], [`WalError::Poisoned`], or those of a sync.
+    pub fn append(&mut self, index: u64, entry: Entry<'_>) -> Result<Appended, WalError> {
+        let fill = |bytes: &mut [u8]| bytes.copy_from_slice(entry.payload);
+        self.append_with(index, entry.key, entry.digest, entry.payload.len(), fill)
+    }
+
+    /// Like [`Log::append`], with the payload written straight into the group's buffer: `fill` gets exactly `len` bytes
+    /// of unspecified content.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_with(
+        &mut self,
+        index: u64,
+        key: u64,
+        digest: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Appended, WalError> {
+        self.check_poison()?;
+        if index < self.next {
+            return Ok(Appended::Duplicate);
+        }
+        if index > self.next {
+            return Err(WalError::Gap { index, next: self.next });
+        }
+        let max = self.options.entry_bytes_max;
+        let length = match u32::try_from(len) {
+            Ok(length) if length <= max && index < u64::MAX => length,
+            _ => return Err(WalError::TooLarge { index, bytes: len as u64, max: u64::from(max) }),
+        };
+        let floor = self.pending.last_key().or_else(|| self.shared.view().key_floor());
+        if let Some(last) = floor.filter(|last| key < *last) {
+            return Err(WalError::KeyOrder { index, key, last });
+        }
+        if self.pending.bytes() > 0 && self.pending.bytes() + len as u64 > self.options.pending_bytes_max {
+            self.sync()?;
+        }
+        self.pending.push(Frame { kind: FrameKind::Entry, index, key, digest, length }, fill);
+        self.next += 1;
+        Ok(Appended::New)
+    }
+
+    /// Syncs, and writes a footer that says so: the next opening knows that nothing is missing. If it fails, nothing is
+    /// lost that was acknowledged.
+    ///
+    /// # Errors
+    /// As [`Log::sync`].
+    pub fn close(mut self) -> Result<(), WalError> {
+        self.sync()?;
+        self.write_footer(crate::format::footer::FooterKind::Close)?;
+        self.settle_limbo();
+        Ok(())
+    }
+
+    fn check_poison(&self) -> Result<(), WalError> {
+        match &self.poison {
+            Some(cause) => Err(WalError::Poisoned { cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of the first failure; answers it.
+    fn poison(&mut self, error: WalError) -> WalError {
+        self.poison.get_or_insert_with(|| Arc::new(error.clone()));
+        error
+    }
+
+    fn site(&self) -> Site<'_> {
+        site(&*self.storage, &self.dir, &self.options)
+    }
+
+    /// Makes the first segment.
+    pub(crate) fn first(judged: Judged, first_index: u64) -> Result<Self, WalError> {
+        let Judged { storage, dir, options, lock, found, .. } = judged;
+        let Some(lock) = lock else {
+            return Err(WalError::Missing { path: dir });
+        };
+        let sequence = found.sequence + 1;
+        for path in &found.prepared {
+            let removed = storage.remove(path);
+            removed
+                .map_err(|error| WalError::io("remove what an earlier attempt left", path, None, &error))?;
+        }
+        let salt = salt(&*storage, &dir)?;
+        let header = Header {
+            stream: options.stream,
+            salt,
+            sequence,
+            kind: SegmentKind::Create,
+            used: false,
+            base_index: first_index,
+            trim_index: first_index,
+            frames_offset: PAGE,
+            predecessor: None,
+        };
+        let mut pool = Pool::new(&dir, found.spares, options.pool_segments);
+        let site = site(&*storage, &dir, &options);
+        let published = crate::publish::publish(site, &mut pool, &header, &[], true).map_err(either)?;
+        let handles = Handles::new(storage.clone(), options.open_files_max);
+        let active = Active {
+            file: SegmentFile::new(published.path.clone(), sequence),
+            salt,
+            base: first_index,
+            frames_offset: PAGE,
+            records: Vec::new(),
+            end_offset: PAGE,
+            tail: 0,
+        };
+        let view = View { sealed: Vec::new(), active, first: first_index };
+        let shared = Arc::new(Shared::new(handles, options.entry_bytes_max, view));
+        let mut log = Self::assemble(
+            Parts { storage, dir, options, lock, shared, header, pool, sequence },
+            published.file,
+        );
+        log.make_reserve(true)?;
+        Ok(log)
+    }
+
+    /// Becomes the owner of a judged log; `at`: drop everything from that index on.
+    pub(crate) fn take_over(judged: Judged, at: Option<u64>) -> Result<Self, WalError> {
+        let Judged { storage, dir, options, lock, found, state, .. } = judged;
+        let (Some(lock), Some(State { header, tail, shared })) = (lock, state) else {
+            return Err(WalError::Missing { path: dir });
+        };
+        let range = shared.range();
+        let next = at.unwrap_or(range.end);
+        if next > range.end {
+            return Err(WalError::Shorter { path: dir, expected: next, found: range.end });
+        }
+        if next < range.start {
+            let Range { start: first, end: next_found } = range;
+            return Err(WalError::OutOfRange { op: "open_at", index: next, first, next: next_found });
+        }
+        let path = shared.view().active.file.path.clone();
+        let file = open_for_groups(&*storage, &path, options.direct_io)?;
+        let pool = Pool::new(&dir, found.spares, options.pool_segments);
+        let parts = Parts { storage, dir, options, lock, shared, header, pool, sequence: found.sequence };
+        let mut log = Self::assemble(parts, file);
+        log.next = next;
+        if at.is_some() || !tail.clean {
+            log.cut(next)?;
+        }
+        log.clean_up(&found.prepared, &found.dead);
+        // Without space for it the log works as long as no cut needs it; idle steps try again.
+        let _made = log.make_reserve(false);
+        Ok(log)
+    }
+
+    fn assemble(parts: Parts, file: Arc<dyn StorageFile>) -> Self {
+        let Parts { storage, dir, options, lock, shared, header, pool, sequence } = parts;
+        let (cursor, next) = {
+            let view = shared.view();
+            (cursor(&view.active), view.next())
+        };
+        Self {
+            pending: Pending::new(options.segment_bytes, options.group_bytes_max, cursor),
+            storage,
+            dir,
+            options,
+            shared,
+            header,
+            file,
+            footer: None,
+            covered: true,
+            next,
+            pool,
+            limbo: VecDeque::new(),
+            filling: None,
+            sequence,
+            poison: None,
+            _lock: lock,
+        }
+    }
+}
+
+/// What an owner starts with.
+struct Parts {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    options: LogOptions,
+    lock: Box<dyn LockGuard>,
+    shared: Arc<Shared>,
+    header: Header,
+    pool: Pool,
+    sequence: u64,
+}
+
+fn site<'a>(storage: &'a dyn Storage, dir: &'a Path, options: &LogOptions) -> Site<'a> {
+    Site { storage, dir, segment_bytes: options.segment_bytes, direct: options.direct_io }
+}
+
+fn salt(storage: &dyn Storage, dir: &Path) -> Result<u64, WalError> {
+    storage.salt().map_err(|error| WalError::io("ask for a random salt", dir, None, &error))
+}
+
+fn either(failure: crate::publish::Failure) -> WalError {
+    match failure {
+        crate::publish::Failure::Before(error) | crate::publish::Failure::After(error) => error,
+    }
+}
+
+/// Where the next group of a segment goes.
+fn cursor(active: &Active) -> Cursor {
+    Cursor {
+        offset: active.end_offset,
+        entries: active.records.len() as u64,
+        frames_offset: active.frames_offset,
+    }
+}
+
+impl Facts {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.first == self.next
+    }
+}

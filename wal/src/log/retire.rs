@@ -1,0 +1,110 @@
+//! What becomes of segments that don't count any more: limbo while a reader is in them, then the pool or the end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Log;
+use crate::error::WalError;
+use crate::judge::sync_dir;
+use crate::publish::make_space;
+use crate::segment::{Sealed, SegmentFile};
+use crate::storage::SyncPoint;
+
+/// A file that was a segment.
+#[derive(Debug)]
+pub(super) struct Retired {
+    pub(super) file: Arc<SegmentFile>,
+    /// Up to its last group.
+    pub(super) bytes: u64,
+}
+
+impl Retired {
+    pub(super) fn of(segment: &Sealed) -> Self {
+        Self { file: segment.file.clone(), bytes: segment.end_offset }
+    }
+}
+
+impl Log {
+    /// Takes the segments without a retained entry out of the view, oldest first. The front that says so is durable.
+    pub(super) fn retire(&mut self) {
+        let mut view = self.shared.view_mut();
+        let first = view.first;
+        let count = view.sealed.partition_point(|segment| segment.end_index <= first);
+        let dead: Vec<Retired> = view.sealed.drain(..count).map(|segment| Retired::of(&segment)).collect();
+        drop(view);
+        self.limbo.extend(dead);
+        self.settle_limbo();
+    }
+
+    /// Recycles or removes the retired files that no reader holds.
+    ///
+    /// A file that can't be renamed or removed now stays where it is: it doesn't count, and the next opening finds it.
+    pub(super) fn settle_limbo(&mut self) {
+        if self.poison.is_some() {
+            return;
+        }
+        let mut renamed = Vec::new();
+        for _ in 0..self.limbo.len() {
+            let Some(retired) = self.limbo.pop_front() else {
+                break;
+            };
+            // Nobody else can come to hold it: it is in no view any more.
+            if Arc::strong_count(&retired.file) > 1 {
+                self.limbo.push_back(retired);
+                continue;
+            }
+            let fits = retired.bytes <= self.options.segment_bytes;
+            if fits && self.pool.len() + renamed.len() < self.options.pool_segments {
+                let spare = self.pool.name();
+                if self.storage.rename(&retired.file.path, &spare).is_ok() {
+                    renamed.push(spare);
+                }
+            } else {
+                let _removed = self.storage.remove(&retired.file.path);
+            }
+        }
+        if renamed.is_empty() {
+            return;
+        }
+        // Their headers are overwritten only once the new names are durable.
+        match sync_dir(&*self.storage, &self.dir, SyncPoint::Retire) {
+            Ok(()) => renamed.into_iter().for_each(|spare| self.pool.put(spare)),
+            Err(error) => {
+                self.poison(error);
+            }
+        }
+    }
+
+    /// Removes what opening found that doesn't count.
+    pub(super) fn clean_up(&mut self, prepared: &[PathBuf], dead: &[(u64, PathBuf)]) {
+        for path in prepared {
+            let _removed = self.storage.remove(path);
+        }
+        let retired = |(sequence, path): &(u64, PathBuf)| {
+            let bytes = self.storage.open(path, crate::storage::OpenMode::Read).and_then(|file| file.bytes());
+            Retired { file: SegmentFile::new(path.clone(), *sequence), bytes: bytes.unwrap_or(u64::MAX) }
+        };
+        let dead: Vec<Retired> = dead.iter().map(retired).collect();
+        self.limbo.extend(dead);
+        self.settle_limbo();
+    }
+
+    /// Makes the reserve if there is no spare; with `create`, the failure is that of making the log.
+    pub(super) fn make_reserve(&mut self, create: bool) -> Result<(), WalError> {
+        if self.pool.len() > 0 || (self.poison.is_some() && !create) {
+            return Ok(());
+        }
+        let path = self.pool.name();
+        let made = make_space(self.site(), &path, self.options.segment_bytes);
+        match made {
+            Ok(()) => {
+                self.pool.put(path);
+                Ok(())
+            }
+            Err(error) => {
+                let _removed = self.storage.remove(&path);
+                Err(error)
+            }
+        }
+    }
+}

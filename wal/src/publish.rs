@@ -1,0 +1,103 @@
+//! The one primitive: publish a segment.
+//!
+//! A prepared file gets its header, the header is made durable, the file is renamed without replacing anything, and the
+//! directory is synced; only then does the segment take frames. A failure before the rename changed nothing that counts.
+//! From the rename on it is not known what a crash would leave: the failure poisons the log.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::buffer::AlignedBuffer;
+use crate::error::WalError;
+use crate::format::PAGE;
+use crate::format::header::Header;
+use crate::names;
+use crate::pool::Pool;
+use crate::storage::{OpenMode, Storage, StorageFile, SyncPoint, open_for_groups, write_durably};
+
+/// Where segments are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    pub(crate) storage: &'a dyn Storage,
+    pub(crate) dir: &'a Path,
+    pub(crate) segment_bytes: u64,
+    pub(crate) direct: bool,
+}
+
+/// A segment that takes frames from its `frames_offset` on.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn StorageFile>,
+}
+
+/// How publishing failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nothing that counts was changed: the log goes on as before.
+    Before(WalError),
+    /// The log is poisoned.
+    After(WalError),
+}
+
+/// Publishes a segment: `header`, followed by `table` (whole pages, up to the header's `frames_offset`).
+pub(crate) fn publish(
+    site: Site<'_>,
+    pool: &mut Pool,
+    header: &Header,
+    table: &[u8],
+    urgent: bool,
+) -> Result<Published, Failure> {
+    assert_eq!(PAGE + table.len() as u64, header.frames_offset, "the frames follow the table");
+    let bytes = site.segment_bytes.max(header.frames_offset + PAGE);
+    let prepared = prepare(site, pool, header.sequence, bytes, urgent).map_err(Failure::Before)?;
+    let written = write_header(site, &prepared, header, table);
+    let file = written.inspect_err(|_| discard(site, &prepared)).map_err(Failure::Before)?;
+    let path = names::segment(site.dir, header.sequence);
+    let failed =
+        |op, path: &Path, error: &std::io::Error| Failure::After(WalError::io(op, path, None, error));
+    site.storage.rename(&prepared, &path).map_err(|error| failed("publish a segment", &path, &error))?;
+    let point = SyncPoint::Publish;
+    site.storage.sync_dir(site.dir, point).map_err(|error| failed(point.name(), site.dir, &error))?;
+    Ok(Published { path, file })
+}
+
+fn prepare(
+    site: Site<'_>,
+    pool: &mut Pool,
+    sequence: u64,
+    bytes: u64,
+    urgent: bool,
+) -> Result<PathBuf, WalError> {
+    if let Some(spare) = pool.take(urgent) {
+        return Ok(spare);
+    }
+    let path = names::prepared(site.dir, sequence);
+    make_space(site, &path, bytes).inspect_err(|_| discard(site, &path))?;
+    Ok(path)
+}
+
+/// Makes a file with reserved space.
+pub(crate) fn make_space(site: Site<'_>, path: &Path, bytes: u64) -> Result<(), WalError> {
+    let failed = |error: &std::io::Error| WalError::io("prepare a segment", path, None, error);
+    let file = site.storage.open(path, OpenMode::CreateNew).map_err(|error| failed(&error))?;
+    file.allocate(bytes).map_err(|error| failed(&error))
+}
+
+fn write_header(
+    site: Site<'_>,
+    path: &Path,
+    header: &Header,
+    table: &[u8],
+) -> Result<Arc<dyn StorageFile>, WalError> {
+    let file = open_for_groups(site.storage, path, site.direct)?;
+    let mut bytes = AlignedBuffer::copy_of(&header.encode());
+    bytes.extend(table.len()).copy_from_slice(table);
+    write_durably(&*file, path, bytes.bytes(), 0, SyncPoint::Header)?;
+    Ok(file)
+}
+
+/// What could not be prepared is in nobody's way: if it can't be removed now, the next opening removes it.
+fn discard(site: Site<'_>, path: &Path) {
+    let _removed = site.storage.remove(path);
+}

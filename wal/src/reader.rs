@@ -1,0 +1,71 @@
+//! Readers: concurrent with the writer, of durable entries only.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::entry::StoredEntry;
+use crate::error::WalError;
+use crate::replay::Replay;
+use crate::segment::SegmentInfo;
+use crate::shared::Shared;
+
+/// Reads durable, retained entries, each with its checksum checked. Clones share everything; reads never wait for the
+/// writer's disk operations, and a segment is not recycled while one of them is in it.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The indices that are retained and durable.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.shared.range()
+    }
+
+    /// The entry of an index; none outside of [`Reader::range`].
+    ///
+    /// # Errors
+    /// Damage, or what the storage says.
+    pub fn get(&self, index: u64) -> Result<Option<StoredEntry>, WalError> {
+        match self.shared.place(index)? {
+            Some(place) => self.shared.read_entry(&place, index).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The first entry whose key is greater than `key`.
+    ///
+    /// # Errors
+    /// Damage, or what the storage says.
+    pub fn get_by_key(&self, key: u64) -> Result<Option<StoredEntry>, WalError> {
+        match self.shared.index_by_key(key)? {
+            Some(index) => self.get(index),
+            None => Ok(None),
+        }
+    }
+
+    /// The indices of entries with this digest, oldest first; digest 0 finds nothing.
+    ///
+    /// # Errors
+    /// Damage, or what the storage says.
+    pub fn find_digest(&self, digest: u64) -> Result<Vec<u64>, WalError> {
+        self.shared.find_digest(digest)
+    }
+
+    /// Streams the entries of a range in order, as far as they are retained and durable when they are reached. Ends
+    /// after the first error; [`WalError::OutOfRange`] when the front was truncated past the stream.
+    pub fn replay(&self, range: Range<u64>) -> Replay {
+        Replay::new(self.shared.clone(), range)
+    }
+
+    /// The segments, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.shared.segments()
+    }
+}

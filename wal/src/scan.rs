@@ -1,0 +1,278 @@
+//! Walks the frames of a segment one after the other, through a bounded window.
+
+use std::io;
+
+use crate::format::footer::{self, Footer};
+use crate::format::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameFault, FrameHeader};
+use crate::format::{PAGE, PAGE_BYTES};
+use crate::storage::{StorageFile, read_full};
+
+/// Where bytes come from: a file, or an image in memory.
+pub(crate) trait Source {
+    /// Its length in bytes.
+    fn bytes(&self) -> u64;
+    /// Fills the buffer; the caller stays within the length.
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl Source for &[u8] {
+    fn bytes(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let bytes = self.get(from..from + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A file whose length was asked for once.
+pub(crate) struct FileSource<'a> {
+    file: &'a dyn StorageFile,
+    bytes: u64,
+}
+
+impl<'a> FileSource<'a> {
+    pub(crate) fn new(file: &'a dyn StorageFile) -> io::Result<Self> {
+        Ok(Self { file, bytes: file.bytes()? })
+    }
+}
+
+impl Source for FileSource<'_> {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if read_full(self.file, buffer, offset)? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+/// A part of the source in memory: what was asked for, and some read ahead.
+struct Window {
+    memory: Vec<u8>,
+    start: u64,
+    ahead: usize,
+}
+
+impl Window {
+    /// `len` bytes from `offset` on; the caller made sure that the source has them.
+    fn get(&mut self, source: &dyn Source, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let end = self.start + self.memory.len() as u64;
+        if offset < self.start || offset + len as u64 > end {
+            let left = usize::try_from(source.bytes() - offset).unwrap_or(usize::MAX);
+            self.memory.resize(len.max(self.ahead).min(left), 0);
+            self.start = offset;
+            source.read(&mut self.memory, offset)?;
+        }
+        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+        Ok(&self.memory[from..from + len])
+    }
+}
+
+/// Why a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The end that was given is reached.
+    End,
+    /// A sound footer stands where a group is due.
+    Footer(Footer),
+    /// No frame is valid where one is due.
+    Fault(FrameFault),
+    /// A valid frame is not the one that is due.
+    Disorder { what: &'static str, expected: u64, found: u64 },
+    /// A valid frame says that its payload is above the cap.
+    TooLarge(u32),
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::End => f.write_str("the end of the segment"),
+            Self::Footer(_) => f.write_str("a footer"),
+            Self::Fault(fault) => fault.fmt(f),
+            Self::Disorder { what, expected, found } => {
+                write!(f, "{what}: expected {expected}, found {found}")
+            }
+            Self::TooLarge(length) => write!(f, "a payload of {length} bytes"),
+        }
+    }
+}
+
+/// One step of a walk.
+pub(crate) enum Step<'w> {
+    /// A valid frame.
+    Frame { offset: u64, header: FrameHeader, header_crc: u32, payload: &'w [u8] },
+    /// The walk is over; the place is where a frame would have been due.
+    Stop(Stop),
+}
+
+/// What a walk needs to know of its segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) salt: u64,
+    /// Where the walk starts: a place where a frame is due.
+    pub(crate) offset: u64,
+    /// The index that is due there.
+    pub(crate) index: u64,
+    /// Where the segment is known to end; none for the last one.
+    pub(crate) end: Option<u64>,
+    /// The largest payload to believe, in bytes.
+    pub(crate) entry_bytes_max: u32,
+    /// Bytes to read at once.
+    pub(crate) ahead: usize,
+}
+
+/// The walk.
+pub(crate) struct Walker<'s> {
+    source: &'s dyn Source,
+    terms: Terms,
+    window: Window,
+    /// Start of the group that the walk is in.
+    group: u64,
+}
+
+impl<'s> Walker<'s> {
+    pub(crate) fn new(source: &'s dyn Source, terms: Terms) -> Self {
+        let window = Window { memory: Vec::new(), start: 0, ahead: terms.ahead };
+        Self { source, terms, window, group: terms.offset }
+    }
+
+    /// A walk that starts anywhere in a group: what its frames say of durability is not judged.
+    pub(crate) fn resume(source: &'s dyn Source, terms: Terms) -> Self {
+        Self { group: u64::MAX, ..Self::new(source, terms) }
+    }
+
+    /// Where the next frame is due.
+    pub(crate) fn offset(&self) -> u64 {
+        self.terms.offset
+    }
+
+    /// Whether a new group is due there.
+    pub(crate) fn at_boundary(&self) -> bool {
+        self.terms.offset == self.group
+    }
+
+    /// The index that is due there.
+    pub(crate) fn index(&self) -> u64 {
+        self.terms.index
+    }
+
+    /// The next frame, or why there is none.
+    pub(crate) fn step(&mut self) -> io::Result<Step<'_>> {
+        let offset = self.terms.offset;
+        if self.terms.end.is_some_and(|end| offset >= end) {
+            return Ok(Step::Stop(Stop::End));
+        }
+        let limit = self.terms.end.unwrap_or(u64::MAX).min(self.source.bytes());
+        let room = limit.saturating_sub(offset);
+        if room < FRAME_HEADER_BYTES as u64 {
+            return Ok(Step::Stop(Stop::Fault(FrameFault::Short(room))));
+        }
+        let bytes = self.window.get(self.source, offset, FRAME_HEADER_BYTES)?;
+        let (header, header_crc) = match FrameHeader::decode(bytes, self.terms.salt, offset) {
+            Ok(decoded) => decoded,
+            Err(fault) => return self.footer_or(fault),
+        };
+        if let Some(stop) = self.judge(&header, room) {
+            return Ok(Step::Stop(stop));
+        }
+        let payload_at = offset + FRAME_HEADER_BYTES as u64;
+        let len = header.length as usize;
+        if let Err(fault) = header.check_payload(self.window.get(self.source, payload_at, len)?) {
+            return Ok(Step::Stop(Stop::Fault(fault)));
+        }
+        self.terms.offset = header.next_offset(offset);
+        if header.last_in_group {
+            self.group = self.terms.offset;
+        }
+        if header.kind == crate::format::frame::FrameKind::Entry {
+            self.terms.index += 1;
+        }
+        let payload = self.window.get(self.source, payload_at, len)?;
+        Ok(Step::Frame { offset, header, header_crc, payload })
+    }
+
+    fn judge(&self, header: &FrameHeader, room: u64) -> Option<Stop> {
+        let disorder = |what, expected, found| Some(Stop::Disorder { what, expected, found });
+        if header.index != self.terms.index {
+            return disorder("index", self.terms.index, header.index);
+        }
+        if header.durable_upto > self.group {
+            return disorder("durable_upto at most the start of the group", self.group, header.durable_upto);
+        }
+        if header.length > self.terms.entry_bytes_max {
+            return Some(Stop::TooLarge(header.length));
+        }
+        let needed = FRAME_HEADER_BYTES as u64 + u64::from(header.length);
+        (needed > room).then_some(Stop::Fault(FrameFault::Short(room)))
+    }
+
+    fn footer_or(&mut self, fault: FrameFault) -> io::Result<Step<'_>> {
+        let offset = self.terms.offset;
+        let at_group = offset == self.group && offset.is_multiple_of(PAGE);
+        if at_group && self.source.bytes().saturating_sub(offset) >= PAGE {
+            let page = self.window.get(self.source, offset, PAGE_BYTES)?;
+            if let Ok(footer) = footer::decode(page, self.terms.salt, offset) {
+                return Ok(Step::Stop(Stop::Footer(footer)));
+            }
+        }
+        Ok(Step::Stop(Stop::Fault(fault)))
+    }
+}
+
+/// What is found in a segment beyond the place where its walk ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beyond {
+    /// The place and the durable_upto of what claims the most: a valid frame's, or a footer's own place.
+    pub(crate) claim: Option<(u64, u64)>,
+    /// The end of the last thing that is of this life of the file (it starts with the salt), as far as can be told.
+    pub(crate) last_end: Option<u64>,
+}
+
+/// Looks at every place from `from` on where a frame could start.
+pub(crate) fn beyond(source: &dyn Source, salt: u64, from: u64, ahead: usize) -> io::Result<Beyond> {
+    let mut found = Beyond::default();
+    let mut window =
+        Window { memory: Vec::new(), start: 0, ahead: ahead.next_multiple_of(PAGE_BYTES) + PAGE_BYTES };
+    let end = source.bytes();
+    let mut offset = from.next_multiple_of(FRAME_ALIGN as u64);
+    let salt_bytes = salt.to_le_bytes();
+    while offset < end {
+        let step = (end - offset).min(PAGE - offset % PAGE);
+        let page_len = usize::try_from(step).unwrap_or(PAGE_BYTES);
+        let page = window.get(source, offset, page_len)?;
+        let footer = if page_len == PAGE_BYTES { footer::decode_quick(page, salt, offset) } else { None };
+        if footer.is_some() {
+            found.claim_at(offset, offset);
+        }
+        let hits: Vec<u64> = (offset..)
+            .step_by(FRAME_ALIGN)
+            .zip(page.chunks_exact(FRAME_ALIGN))
+            .filter(|(_, chunk)| *chunk == salt_bytes)
+            .map(|(at, _)| at)
+            .collect();
+        for at in hits {
+            found.last_end = found.last_end.max(Some(at + FRAME_ALIGN as u64));
+            if end - at >= FRAME_HEADER_BYTES as u64 {
+                let bytes = window.get(source, at, FRAME_HEADER_BYTES)?;
+                if let Ok((header, _)) = FrameHeader::decode(bytes, salt, at) {
+                    found.last_end = found.last_end.max(Some(header.next_offset(at).min(end)));
+                    found.claim_at(at, header.durable_upto);
+                }
+            }
+        }
+        offset += step;
+    }
+    Ok(found)
+}
+
+impl Beyond {
+    fn claim_at(&mut self, at: u64, durable_upto: u64) {
+        if self.claim.is_none_or(|(_, best)| durable_upto > best) {
+            self.claim = Some((at, durable_upto));
+        }
+    }
+}

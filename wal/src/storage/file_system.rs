@@ -1,0 +1,231 @@
+//! The real file system, through std and rustix.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Advice, FallocateFlags, OFlags, RenameFlags};
+
+use super::{Listed, LockFault, LockGuard, OpenMode, Storage, StorageFile, SyncPoint};
+
+/// The file system of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileSystem;
+
+#[derive(Debug)]
+struct DiskFile {
+    file: File,
+    direct: bool,
+}
+
+#[derive(Debug)]
+struct FileLock {
+    _file: File,
+}
+
+impl LockGuard for FileLock {}
+
+impl Storage for FileSystem {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let parent = parent_of(dir);
+        self.create_dir(parent)?;
+        match std::fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+            other => other?,
+        }
+        self.sync_dir(parent, SyncPoint::Parent)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Option<Vec<Listed>>> {
+        let entries = match std::fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let mut listed = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+                listed.push(Listed { name, bytes: metadata.len() });
+            }
+        }
+        Ok(Some(listed))
+    }
+
+    fn sync_dir(&self, dir: &Path, _point: SyncPoint) -> io::Result<()> {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        File::open(dir)?.sync_all()
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::Write => {
+                options.write(true);
+            }
+            OpenMode::WriteDirect => {
+                options.write(true).custom_flags(direct_flags()?);
+            }
+            OpenMode::CreateNew => {
+                options.write(true).create_new(true);
+            }
+        }
+        Ok(Arc::new(DiskFile { file: options.open(path)?, direct: mode == OpenMode::WriteDirect }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, RenameFlags::NOREPLACE) {
+            // Some file systems can't refuse to replace; names here are never used twice, so that asking first is safe
+            // under the lock.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                if to.try_exists()? {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                std::fs::rename(from, to)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockFault> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(LockFault::Io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let told = file.take(256).read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+                let holder = if told { holder.trim().to_owned() } else { "an unknown process".to_owned() };
+                return Err(LockFault::Held(holder));
+            }
+            Err(TryLockError::Error(error)) => return Err(LockFault::Io(error)),
+        }
+        let told = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
+        // The text is for people; the lock holds without it, on a full disk too.
+        let _told = told.and_then(|_| file.write_all(format!("process {}\n", std::process::id()).as_bytes()));
+        Ok(Box::new(FileLock { _file: file }))
+    }
+
+    fn salt(&self) -> io::Result<u64> {
+        loop {
+            let mut raw = [0; 8];
+            let got = rustix::rand::getrandom(&mut raw[..], rustix::rand::GetRandomFlags::empty())?;
+            let salt = u64::from_le_bytes(raw);
+            if got == raw.len() && salt != 0 {
+                return Ok(salt);
+            }
+        }
+    }
+}
+
+impl StorageFile for DiskFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, buffer: &[u8], offset: u64, _point: SyncPoint) -> io::Result<usize> {
+        loop {
+            match self.file.write_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn sync_data(&self, _point: SyncPoint) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn writes_are_durable(&self) -> bool {
+        self.direct
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                if self.bytes()? < bytes {
+                    self.file.set_len(bytes)?;
+                }
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
+    }
+}
+
+fn parent_of(dir: &Path) -> &Path {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn direct_flags() -> io::Result<i32> {
+    let flags = OFlags::DIRECT | OFlags::DSYNC;
+    i32::try_from(flags.bits()).map_err(|_| io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_names_the_holder_and_a_dropped_one_frees_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let guard = FileSystem.lock(&path).unwrap();
+        match FileSystem.lock(&path) {
+            Err(LockFault::Held(holder)) => assert_eq!(holder, format!("process {}", std::process::id())),
+            other => panic!("{other:?}"),
+        }
+        drop(guard);
+        FileSystem.lock(&path).unwrap();
+    }
+
+    #[test]
+    fn a_rename_never_replaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::write(&a, b"a").unwrap();
+        std::fs::write(&b, b"b").unwrap();
+        assert_eq!(FileSystem.rename(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&b).unwrap(), b"b");
+    }
+
+    #[test]
+    fn allocate_extends_with_zeros_and_keeps_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = FileSystem.open(&dir.path().join("f"), OpenMode::CreateNew).unwrap();
+        file.write_at(b"abc", 0, SyncPoint::Group).unwrap();
+        file.allocate(8192).unwrap();
+        file.allocate(4096).unwrap();
+        assert_eq!(file.bytes().unwrap(), 8192);
+        let mut read = [9; 4];
+        assert_eq!(file.read_at(&mut read, 0).unwrap(), 4);
+        assert_eq!(&read, b"abc\0");
+    }
+}

@@ -1,0 +1,276 @@
+//! The seam to the operating system: everything the log does to a disk goes through [`Storage`].
+//!
+//! Two implementations exist: [`FileSystem`], and `sim::SimStorage` (feature `sim`), which keeps a volatile and a durable
+//! layer and can fail, tear, lose and hang.
+
+mod file_system;
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use file_system::FileSystem;
+
+use crate::error::WalError;
+use crate::format::{PAGE, PAGE_BYTES};
+
+/// Why something must reach the disk, here and not later. The protocol has no other sync points; leaving out any one of
+/// them makes a test fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SyncPoint {
+    /// A group of frames, before it is acknowledged.
+    Group,
+    /// The footer of a segment that is rolled or closed, before a header names it.
+    Footer,
+    /// A new segment's header, before the rename that makes it count.
+    Header,
+    /// The directory after that rename, before a frame is accepted.
+    Publish,
+    /// The directory after retired segments got their pool names, before a header is overwritten.
+    Retire,
+    /// The directory's own entry in its parent, when a log is made and when it is opened.
+    Parent,
+    /// The directory, before its listing is believed.
+    OpenDirectory,
+    /// The last segment, before what the page cache shows of it is believed.
+    OpenTail,
+    /// Zeros in a spare: a matter of speed only, nothing depends on them.
+    Fill,
+}
+
+impl SyncPoint {
+    /// Those that a promise depends on: all but [`SyncPoint::Fill`].
+    pub const ALL: [Self; 8] = [
+        Self::Group,
+        Self::Footer,
+        Self::Header,
+        Self::Publish,
+        Self::Retire,
+        Self::Parent,
+        Self::OpenDirectory,
+        Self::OpenTail,
+    ];
+
+    /// In words, for errors.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Group => "make a group durable",
+            Self::Footer => "make a footer durable",
+            Self::Header => "make a segment header durable",
+            Self::Publish => "make a published segment's name durable",
+            Self::Retire => "make a retired segment's name durable",
+            Self::Parent => "make the directory's own entry durable",
+            Self::OpenDirectory => "sync the directory before reading it",
+            Self::Fill => "fill a spare with zeros",
+            Self::OpenTail => "sync the last segment before judging it",
+        }
+    }
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// To read.
+    Read,
+    /// To write, through the page cache.
+    Write,
+    /// To write past the page cache, each write durable when it returns; `Unsupported` or `InvalidInput` where the file
+    /// system can't. Buffers, offsets and lengths are then multiples of 4 KiB.
+    WriteDirect,
+    /// To write a file that must not exist yet.
+    CreateNew,
+}
+
+/// A file or directory in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name without the directory.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// Why a lock was not got.
+#[derive(Debug)]
+pub enum LockFault {
+    /// Another handle holds it; what its owner wrote into the file.
+    Held(String),
+    /// The storage refused.
+    Io(io::Error),
+}
+
+/// Holds a lock as long as it lives.
+pub trait LockGuard: Send + Sync + Debug {}
+
+/// An open file. Positions are explicit; every call may be made from several threads.
+pub trait StorageFile: Send + Sync + Debug {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Reads into `buffer` from `offset` on; answers how many bytes, 0 at the end of the file.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes from `offset` on; answers how many bytes, which may be fewer than given.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn write_at(&self, buffer: &[u8], offset: u64, point: SyncPoint) -> io::Result<usize>;
+
+    /// Makes what was written durable, with the length.
+    ///
+    /// # Errors
+    /// What the storage says: then nothing is known of what was written since the last success.
+    fn sync_data(&self, point: SyncPoint) -> io::Result<()>;
+
+    /// Whether a write that returned is durable already.
+    fn writes_are_durable(&self) -> bool;
+
+    /// Reserves space up to `bytes`, which also becomes the length if the file is shorter; the new bytes are zeros.
+    ///
+    /// # Errors
+    /// What the storage says, for example that it is full.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+
+    /// Forgets what the page cache holds of the file and the disk has too, so that the next read asks the disk.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn drop_cache(&self) -> io::Result<()>;
+}
+
+/// Directories and their files.
+pub trait Storage: Send + Sync + Debug {
+    /// Makes a directory and those above it that are missing, and makes their entries durable.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// The files in a directory; `None` where there is no directory.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn list(&self, dir: &Path) -> io::Result<Option<Vec<Listed>>>;
+
+    /// Makes the entries of a directory durable.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn sync_dir(&self, dir: &Path, point: SyncPoint) -> io::Result<()>;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>>;
+
+    /// Gives a file another name in its directory; an error where the name is taken.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes the lock of a file, made if need be and never removed, and writes the holder into it.
+    ///
+    /// # Errors
+    /// Held by someone else, or what the storage says.
+    fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockFault>;
+
+    /// A random number that is not zero.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn salt(&self) -> io::Result<u64>;
+}
+
+/// Writes all of `bytes` and makes them durable.
+pub(crate) fn write_durably(
+    file: &dyn StorageFile,
+    path: &Path,
+    bytes: &[u8],
+    offset: u64,
+    point: SyncPoint,
+) -> Result<(), WalError> {
+    let failed = |at: u64, error: &io::Error| WalError::io(point.name(), path, Some(at), error);
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = offset + done as u64;
+        let written = file.write_at(&bytes[done..], at, point).map_err(|error| failed(at, &error))?;
+        if written == 0 {
+            return Err(failed(at, &io::ErrorKind::WriteZero.into()));
+        }
+        done += written;
+        if done < bytes.len() && file.writes_are_durable() {
+            // A direct write goes on at the last boundary that it reached.
+            done -= done % PAGE_BYTES;
+            if written < PAGE_BYTES {
+                return Err(failed(at, &io::ErrorKind::WriteZero.into()));
+            }
+        }
+    }
+    if !file.writes_are_durable() {
+        file.sync_data(point).map_err(|error| failed(offset, &error))?;
+    }
+    Ok(())
+}
+
+/// Fills `buffer` from `offset` on; `false` when the file ends before.
+pub(crate) fn read_full(file: &dyn StorageFile, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    Ok(read_up_to(file, buffer, offset)? == buffer.len())
+}
+
+/// Fills `buffer` from `offset` on as far as the file goes; answers how far.
+pub(crate) fn read_up_to(file: &dyn StorageFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Opens a file for durable writes: direct ones where wanted and possible.
+pub(crate) fn open_for_groups(
+    storage: &dyn Storage,
+    path: &Path,
+    direct: bool,
+) -> Result<Arc<dyn StorageFile>, WalError> {
+    if direct {
+        match storage.open(path, OpenMode::WriteDirect) {
+            Err(error) if refuses_direct(&error) => {}
+            other => {
+                return other.map_err(|error| WalError::io("open for direct writes", path, None, &error));
+            }
+        }
+    }
+    storage.open(path, OpenMode::Write).map_err(|error| WalError::io("open for writes", path, None, &error))
+}
+
+fn refuses_direct(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
+}
+
+/// A file of a directory.
+pub(crate) fn child(dir: &Path, name: &str) -> PathBuf {
+    dir.join(name)
+}
+
+const _: () = assert!(PAGE == PAGE_BYTES as u64);
