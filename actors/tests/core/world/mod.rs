@@ -489,7 +489,7 @@ impl World {
                 let number = BlockNumber(number);
                 return Err(ReadError::Damaged { number, detail: "its checksum is wrong".to_owned() });
             }
-            Ok((block.clone(), qc.global_block(BlockNumber(number), block.block()).unwrap()))
+            Ok((block.clone(), qc.global_block(BlockNumber(number), block).unwrap()))
         };
         match read {
             Read::Qc(number) => match self.qcs.disk.record(number.0).map(|stored| &stored.record) {

@@ -102,7 +102,7 @@ impl Source {
     }
 
     pub fn global_block(&self, number: u64) -> GlobalBlock {
-        self.link(number).verified.global_block(BlockNumber(number), self.block(number).block()).unwrap()
+        self.link(number).verified.global_block(BlockNumber(number), self.block(number)).unwrap()
     }
 
     /// The bytes of the QCs that cover any number from `from` to `to`, with all their blocks.
