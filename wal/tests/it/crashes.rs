@@ -1,10 +1,14 @@
 //! Scenarios 14, 15 and 18: a crash at every I/O step of every script, with many images each, and again inside the
 //! recovery.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use roadbed_wal::sim::SimStorage;
+use roadbed_wal::{Log, SyncPoint};
 
 use crate::script::Do::{self, *};
-use crate::script::{check, go_on, options, recover, run};
+use crate::script::{DIR, Model, check, go_on, options, recover, run};
 
 const BIG: usize = 3000;
 /// Images of each crash; of the first few, recovery is crashed too.
@@ -129,55 +133,102 @@ pub(crate) const SCRIPTS: &[(&str, &[Do])] = &[
 ];
 
 fn crash_everywhere(direct: bool, part: usize, parts: usize) {
-    let options = options();
     for (name, script) in SCRIPTS.iter().skip(part).step_by(parts) {
-        let sim = SimStorage::new(7).direct(direct);
-        let (model, log, error) = run(&sim, script, &options, 3);
-        assert!(error.is_none(), "{name}: {error:?}");
-        check(&log.expect("a log"), &model, name);
-        for step in 0..sim.steps() {
-            crash_at(name, script, direct, step);
+        let case = Case { name, script, direct, omit: None, images: images() };
+        for step in 0..case.steps() {
+            case.crash_at(step);
         }
     }
 }
 
-fn crash_at(name: &str, script: &[Do], direct: bool, step: u64) {
-    let options = options();
-    let sim = SimStorage::new(7).direct(direct);
-    sim.crash_at(step);
-    let (model, log, error) = run(&sim, script, &options, 3);
-    assert!(sim.has_crashed(), "{name}, step {step}: {error:?}");
-    drop(log);
-    for seed in 0..images() {
-        let context = format!("{name}, direct {direct}, step {step}, image {seed}");
-        let image = sim.crash(seed);
-        let before = image.steps();
-        let Some(log) = recover(&image, &model, &options, &context) else {
-            continue;
-        };
-        let recovery_steps = image.steps() - before;
-        let range = log.range();
-        drop(log);
-        let again = recover(&image, &model, &options, &context).expect("a log");
-        assert_eq!(again.range(), range, "{context}: recovery is not idempotent");
-        go_on(&image, again, &model, &options, &context);
-        if seed >= images().min(IMAGES_INSIDE * images() / IMAGES) {
-            continue;
+/// A script and the disk that it runs on.
+#[derive(Clone, Copy)]
+pub(crate) struct Case<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) script: &'a [Do],
+    pub(crate) direct: bool,
+    /// A sync point that is left out.
+    pub(crate) omit: Option<SyncPoint>,
+    pub(crate) images: u64,
+}
+
+impl Case<'_> {
+    fn sim(&self) -> SimStorage {
+        self.prepared(SimStorage::new(7).direct(self.direct))
+    }
+
+    fn prepared(&self, sim: SimStorage) -> SimStorage {
+        if let Some(point) = self.omit {
+            sim.omit(point);
         }
-        for inner in 0..recovery_steps {
-            let context = format!("{context}, step {inner} of the recovery");
-            let image = sim.crash(seed);
-            image.crash_at(inner);
-            let opened = roadbed_wal::Log::open(
-                std::sync::Arc::new(image.clone()),
-                std::path::Path::new(crate::script::DIR),
-                options.clone(),
-            );
-            drop(opened);
-            let image = image.crash(seed ^ inner);
-            if let Some(log) = recover(&image, &model, &options, &context) {
-                go_on(&image, log, &model, &options, &context);
+        sim
+    }
+
+    /// Steps of the whole script, which must go through.
+    pub(crate) fn steps(&self) -> u64 {
+        let sim = self.sim();
+        let (model, log, error) = run(&sim, self.script, &options(), 3);
+        assert!(error.is_none(), "{}: {error:?}", self.name);
+        check(&log.expect("a log"), &model, self.name);
+        sim.steps()
+    }
+
+    /// Crashes at a step, in many ways, and holds every recovery against the oracle.
+    pub(crate) fn crash_at(&self, step: u64) {
+        let sim = self.sim();
+        sim.crash_at(step);
+        let (model, log, error) = run(&sim, self.script, &options(), 3);
+        let name = format!("{}, direct {}, step {step}", self.name, self.direct);
+        assert!(sim.has_crashed(), "{name}: {error:?}");
+        drop(log);
+        for seed in 0..self.images {
+            let context = format!("{name}, image {seed}");
+            let image = || self.prepared(sim.crash(seed));
+            let recovery_steps = self.recovers(&image(), &model, &context);
+            // Crash again inside the recovery.
+            let inside = seed < self.images.min(IMAGES_INSIDE * self.images.div_ceil(IMAGES));
+            for inner in 0..if inside { recovery_steps } else { 0 } {
+                let context = format!("{context}, step {inner} of the recovery");
+                let image = image();
+                image.crash_at(inner);
+                drop(Log::open(Arc::new(image.clone()), Path::new(DIR), options()));
+                let image = self.prepared(image.crash(seed ^ inner));
+                if let Some(log) = recover(&image, &model, &options(), &context) {
+                    go_on(&image, log, &model, &options(), &context);
+                }
             }
+        }
+        self.kill_at(&sim, &model, &format!("{name}, killed"));
+    }
+
+    /// Answers the steps that recovery took.
+    fn recovers(&self, image: &SimStorage, model: &Model, context: &str) -> u64 {
+        let Some(log) = recover(image, model, &options(), context) else {
+            return 0;
+        };
+        let (steps, range) = (image.steps(), log.range());
+        drop(log);
+        let again = recover(image, model, &options(), context).expect("a log");
+        assert_eq!(again.range(), range, "{context}: recovery is not idempotent");
+        go_on(image, again, model, &options(), context);
+        steps
+    }
+
+    /// Only the process ends: the page cache survives. What the next owner saw must then survive a power loss.
+    fn kill_at(&self, sim: &SimStorage, model: &Model, context: &str) {
+        let image = self.prepared(sim.kill());
+        let Some(log) = recover(&image, model, &options(), context) else {
+            return;
+        };
+        let mut seen = model.clone();
+        seen.settle(&log);
+        drop(log);
+        for seed in 0..self.images {
+            let lost = self.prepared(image.crash(seed));
+            recover(&lost, &seen, &options(), &format!("{context}, then crashed, image {seed}"));
+        }
+        if let Some(log) = recover(&image, &seen, &options(), context) {
+            go_on(&image, log, &seen, &options(), context);
         }
     }
 }

@@ -11,3 +11,4 @@ mod crashes;
 mod script;
 mod sim_disk;
 mod support;
+mod sync_audit;

@@ -99,7 +99,7 @@ impl Model {
         self.underway = Some(Family { first, next });
     }
 
-    fn settle(&mut self, log: &Log) {
+    pub(crate) fn settle(&mut self, log: &Log) {
         self.underway = None;
         self.first = log.range().start;
         self.acked = log.durable_next();
@@ -211,6 +211,17 @@ pub(crate) fn contents(log: &Log) -> Result<(u64, Vec<StoredEntry>), WalError> {
 
 /// Opens what a crash left, and holds it against the oracle. Answers the log.
 pub(crate) fn recover(sim: &SimStorage, model: &Model, options: &LogOptions, context: &str) -> Option<Log> {
+    // Whatever has a segment's name has that segment's header, counted or not.
+    let files =
+        roadbed_wal::inspect(sim, Path::new(DIR)).unwrap_or_else(|error| panic!("{context}: {error}"));
+    for file in files {
+        assert!(
+            file.header.is_ok(),
+            "{context}: {} has no header of its own: {:?}",
+            file.path.display(),
+            file.header
+        );
+    }
     let opened = Log::open(Arc::new(sim.clone()), Path::new(DIR), options.clone());
     let log = match opened {
         Ok(log) => log,
@@ -243,6 +254,7 @@ pub(crate) fn go_on(sim: &SimStorage, log: Log, model: &Model, options: &LogOpti
     model.settle(&log);
     check(&log, &model, context);
     drop(log);
-    let image = sim.crash(1);
-    recover(&image, &model, options, context);
+    for seed in 0..3 {
+        recover(&sim.crash(seed), &model, options, context);
+    }
 }
