@@ -38,6 +38,9 @@ lint: ## Formatting, clippy, rustdoc and licences, warnings denied
 	$(call stage,clippy,$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings)
 	$(call stage,rustdoc,RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --all-features --no-deps)
 
+	$(call stage,licences and sources,command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny; \
+		$(CARGO) deny --log-level error check licenses bans sources)
+
 .PHONY: fmt
 fmt: ## Format everything
 	$(CARGO) fmt --all
@@ -45,3 +48,7 @@ fmt: ## Format everything
 .PHONY: bench
 bench: ## Benchmarks beside their physical limits, into target/bench/report.json
 	$(CARGO) run --release --package roadbed-benches -- $(ARGS)
+
+.PHONY: soak
+soak: ## Random faults under load for SECONDS_MAX seconds (3600); SEED=n replays one round
+	ROADBED_CHAOS_SECONDS=$(SECONDS_MAX) $(CARGO) test --release --package roadbed-tests --test chaos -- --nocapture

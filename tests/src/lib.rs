@@ -1,5 +1,7 @@
 //! What the integration tests share: a chain to feed, and a store to feed it to.
 
+pub mod chaos;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::error::{ADVICE_OPEN, WalError};
-use crate::format::FORMAT_VERSION;
 use crate::format::header::{Header, HeaderFault, SegmentKind, StreamId};
+use crate::format::{FORMAT_VERSION, PAGE};
 
 /// A file with a segment's name.
 #[derive(Clone, Debug)]
@@ -118,7 +118,6 @@ fn predecessor(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::PAGE;
     use crate::format::header::{Predecessor, TablePlace};
 
     const STREAM: StreamId = StreamId { chain: [1; 32], kind: *b"test\0\0\0\0" };

@@ -7,5 +7,7 @@
 )]
 
 mod basics;
+mod crashes;
+mod script;
 mod sim_disk;
 mod support;

@@ -263,6 +263,9 @@ impl Calls {
 
     /// All calls of one kind, oldest first.
     pub fn of_kind(&self, kind: Kind) -> Vec<CallId> {
+        if self.count(kind) == 0 {
+            return Vec::new();
+        }
         self.table.iter().filter(|(_, call)| call.kind == kind).map(|(id, _)| *id).collect()
     }
 

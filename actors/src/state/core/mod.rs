@@ -298,7 +298,7 @@ impl Core {
             Input::Tick => self.on_tick(),
         }
         self.settle();
-        debug_assert!(self.chain.cursors().in_order(), "{:?}", self.chain.cursors());
+        assert!(self.chain.cursors().in_order(), "the cursors lost their order: {:?}", self.chain.cursors());
         std::mem::take(&mut self.effects)
     }
 

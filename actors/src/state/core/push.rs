@@ -1,6 +1,7 @@
 //! Pushes: admission, verification, insertion, and the promise behind app hashes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use roadbed_messages::api::workers::{CallId, Order, Verified, VerifyJob};
 use roadbed_messages::api::{ActorKind, Error, PushAppHash, PushBlock, PushQc};
@@ -128,9 +129,10 @@ impl Core {
         match (kind, outcome) {
             (_, Err(error)) => self.answer(id, Err(error)),
             (Kind::PushQc, Ok((qc, blocks))) => {
-                let Pending::PushQc(PushQc { qc: pushed, .. }) = call.pending.clone() else {
+                let Pending::PushQc(PushQc { qc: pushed, .. }) = &call.pending else {
                     unreachable!("calls of this kind hold a QC")
                 };
+                let pushed = Arc::clone(pushed);
                 self.insert(number, &pushed, qc, blocks);
                 self.answer(id, Ok(Answer::Done));
             }

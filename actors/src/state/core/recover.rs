@@ -145,7 +145,7 @@ impl Core {
             self.chain.hold_qc(index, qc);
         }
         let held = loaded.blocks.len() as u64;
-        for (number, block) in (next_block.0 - held..).zip(loaded.blocks) {
+        for (block, number) in loaded.blocks.into_iter().zip(next_block.0 - held..) {
             self.chain.hold_block(BlockNumber(number), block);
         }
         let mut logs = Logs {

@@ -32,7 +32,7 @@ impl Core {
     pub(super) fn on_shutdown(&mut self, call: CallId) {
         self.admit(call, Kind::Shutdown, 0, 0, Stage::Finishing, Pending::Shutdown);
         if let Phase::Running | Phase::Recovering(_) = self.phase {
-            let deadline = self.now + self.config.shutdown_deadline;
+            let deadline = self.now.saturating_add(self.config.shutdown_deadline);
             self.phase = Phase::Stopping(Box::new(Stopping { escalation: None, deadline, closing: None }));
             let reason = StopReason::Shutdown(self.cursors());
             self.answer_all(&[Kind::PushQc, Kind::PushBlock], &reason);
@@ -49,7 +49,7 @@ impl Core {
         let was_serving = self.is_serving();
         self.answer_all(&Kind::ALL, &reason);
         self.answer_early(&reason);
-        let deadline = self.now + self.config.shutdown_deadline;
+        let deadline = self.now.saturating_add(self.config.shutdown_deadline);
         self.phase = Phase::Stopping(Box::new(Stopping {
             escalation: Some(reason),
             deadline,
@@ -114,8 +114,7 @@ impl Core {
             self.answer(call, Ok(Answer::Shutdown(report)));
         }
         self.answer_all(&Kind::ALL, &reason);
-        for actor in self.workers.all().iter().map(|worker| worker.actor).collect::<Vec<_>>() {
-            self.workers.set_state(actor, WorkerState::Stopped);
+        for actor in self.workers.end() {
             self.effects.push(Effect::Retire { actor });
         }
         self.effects.push(Effect::Stop(reason.clone()));

@@ -91,6 +91,15 @@ impl Workers {
         self.list.iter().filter_map(|worker| worker.start_at).min()
     }
 
+    /// Ends all lives, and those that were to begin; answers whose they are.
+    pub(super) fn end(&mut self) -> Vec<ActorKind> {
+        for worker in &mut self.list {
+            worker.state = WorkerState::Stopped;
+            worker.start_at = None;
+        }
+        self.list.iter().map(|worker| worker.actor).collect()
+    }
+
     pub(super) fn progressed(&mut self, actor: ActorKind) {
         if let Some(worker) = self.get_mut(actor) {
             worker.failures.progressed();
@@ -150,7 +159,9 @@ impl Core {
             (Event::Closed, Some(wal)) => self.on_closed(wal),
             (Event::Verified { call, outcome }, _) => self.on_verified(call, outcome),
             (Event::Beat { running_for_seconds, job }, _) => {
-                let running_for = running_for_seconds.map(Duration::from_secs_f64);
+                // What no duration can hold has been running for ever.
+                let running_for = running_for_seconds
+                    .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
                 self.on_beat(actor, running_for, job);
             }
             (Event::Died { cause, error, job }, _) => self.on_died(actor, cause, error, job),
@@ -176,7 +187,7 @@ impl Core {
         match verdict {
             Verdict::RestartAfter(delay) => {
                 worker.restarts += 1;
-                worker.start_at = Some(self.now + delay);
+                worker.start_at = Some(self.now.saturating_add(delay));
                 worker.state =
                     if cause == Cause::DiskFull { WorkerState::DiskFull } else { WorkerState::Backoff };
             }
