@@ -203,7 +203,8 @@ pub enum Effect {
         /// What to read.
         read: Read,
     },
-    /// Have recovery read and verify what belongs in memory, from both logs.
+    /// Have recovery read and verify what belongs in memory, from both logs. Every load must be answered by exactly
+    /// one [`Input::Loaded`], with an error if its logs fail under it; only then the next one is ordered.
     Load {
         /// The oldest block retained.
         first: BlockNumber,

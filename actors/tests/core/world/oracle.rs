@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use roadbed::state::core::calls::{Bound, Kind};
 use roadbed::state::core::{Answer, Request};
 use roadbed_messages::api::workers::{CallId, WalOrder};
-use roadbed_messages::api::{Cursors, Error, Recovered, RunState, WalKind};
+use roadbed_messages::api::{Cursors, Error, Recovered, RunState, StartError, StopReason, WalKind};
 use roadbed_messages::{AppHash, AppProposal, BlockNumber, GlobalBlock, codec};
 
 use super::{Record, World};
@@ -265,6 +265,17 @@ impl World {
             assert_eq!(next_block.0, self.blocks.disk.durable_end(), "{recovered:?}");
             assert_eq!(next_qc.0, self.qcs.disk.durable_end(), "{recovered:?}");
             assert!(self.qcs.disk.first() <= first.0, "{recovered:?}");
+        }
+    }
+
+    pub(super) fn check_stop(&self, reason: &StopReason) {
+        match reason {
+            StopReason::Shutdown(cursors) => assert!(self.shutting_down && *cursors == self.cursors()),
+            StopReason::Start(StartError::Corrupt { .. } | StartError::WouldLose { .. }) => {
+                assert!(self.may_refuse && self.running.is_none(), "refused without a reason: {reason}");
+            }
+            StopReason::Escalated { .. } => assert!(self.may_escalate, "gave up without a reason: {reason}"),
+            reason => panic!("{reason}"),
         }
     }
 
