@@ -14,6 +14,8 @@ use roadbed_messages::api::workers::CallId;
 use roadbed_messages::api::{Error, PushBlock, PushQc};
 use roadbed_messages::{AppHash, VerifiedBlock};
 
+use super::Request;
+
 /// Calls beyond a full bound that are let in when they bring exactly what is needed next.
 const NEEDED_NEXT_RESERVE: usize = 16;
 
@@ -59,6 +61,11 @@ impl Kind {
         Self::PruneBefore,
         Self::Shutdown,
     ];
+
+    /// The kind of a stream.
+    pub fn of_stream(only_durable: bool) -> Self {
+        if only_durable { Self::SubscribeDurable } else { Self::Subscribe }
+    }
 
     /// The name used in errors, metrics and the status.
     pub fn name(self) -> &'static str {
@@ -112,6 +119,8 @@ pub enum Pending {
     TryGet,
     /// The same, by its header's hash.
     ByHash,
+    /// Anything that came before recovery was done.
+    Early(Request),
     /// A pruning: the range that it took out.
     Prune(Range<BlockNumber>),
     /// An ordered shutdown.
@@ -121,6 +130,8 @@ pub enum Pending {
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Until recovery is done.
+    Early,
     /// Until a cursor has passed its number.
     Waiting,
     /// Until the verifier takes it: the lowest number first.
@@ -164,7 +175,7 @@ pub struct Calls {
     waiting: BTreeSet<(Kind, u64, CallId)>,
     /// Those in [`Stage::Queued`], in the order in which State needs them.
     queued: BTreeSet<(u64, CallId)>,
-    /// Both of them: what may still be displaced.
+    /// Both of them, and those in [`Stage::Early`]: what may still be displaced.
     idle: BTreeSet<(Kind, u64, CallId)>,
     held: BTreeMap<Kind, Held>,
 }
@@ -247,7 +258,7 @@ impl Calls {
         let key = (call.kind, call.number, id);
         set_member(&mut self.waiting, key, stage == Stage::Waiting);
         set_member(&mut self.queued, (call.number, id), stage == Stage::Queued);
-        set_member(&mut self.idle, key, matches!(stage, Stage::Waiting | Stage::Queued));
+        set_member(&mut self.idle, key, matches!(stage, Stage::Early | Stage::Waiting | Stage::Queued));
     }
 
     /// The call that the verifier should take next.

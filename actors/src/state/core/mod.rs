@@ -18,6 +18,7 @@
 pub mod app;
 pub mod calls;
 pub mod chain;
+mod early;
 mod logs;
 mod push;
 pub mod reconcile;
@@ -243,8 +244,6 @@ pub struct Core {
     recovered: Option<Recovered>,
     app: AppHashes,
     calls: Calls,
-    /// Calls that came before recovery was done, in order.
-    early: Vec<(CallId, Request)>,
     /// `None` without a data directory: everything counts as durable at once.
     logs: Option<Logs>,
     workers: Workers,
@@ -253,9 +252,6 @@ pub struct Core {
     rejected: BTreeMap<&'static str, u64>,
     effects: Vec<Effect>,
 }
-
-/// The most calls that wait for recovery to end.
-const EARLY_CALLS_MAX: usize = 4096;
 
 impl Core {
     /// A core that has not begun. `seed` feeds the jitter of backoffs.
@@ -272,7 +268,6 @@ impl Core {
             recovered: None,
             app: AppHashes::default(),
             calls: Calls::default(),
-            early: Vec::new(),
             logs: with_logs.then(|| Logs::new(first_block)),
             workers: Workers::new(with_logs),
             verifying: BTreeMap::new(),
@@ -289,10 +284,7 @@ impl Core {
         match input {
             Input::Begin => self.begin(),
             Input::Call { call, request } => self.on_call(call, request),
-            Input::Forget { call } => {
-                self.calls.remove(call);
-                self.early.retain(|(early, _)| *early != call);
-            }
+            Input::Forget { call } => drop(self.calls.remove(call)),
             Input::Report(report) => self.on_report(report),
             Input::ReadDone { call, result } => self.on_read(call, result),
             Input::Loaded(result) => self.on_loaded(result),
@@ -338,12 +330,7 @@ impl Core {
             }
             Phase::Recovering(_) => match request {
                 Request::GetStatus | Request::NextBlock | Request::Shutdown => {}
-                request if self.early.len() < EARLY_CALLS_MAX => return self.early.push((call, request)),
-                _ => {
-                    let waiting = self.early.len();
-                    let busy = Error::Busy { kind: "recovery", number: 0, waiting, waiting_bytes: 0 };
-                    return self.answer(call, Err(busy));
-                }
+                request => return self.admit_early(call, request),
             },
             Phase::Running => {}
         }
@@ -360,7 +347,7 @@ impl Core {
                 self.wait(call, Kind::GetAppProposal, get.number, Pending::GetAppProposal(None));
             }
             Request::Subscribe(subscribe) => {
-                let kind = if subscribe.only_durable { Kind::SubscribeDurable } else { Kind::Subscribe };
+                let kind = Kind::of_stream(subscribe.only_durable);
                 self.wait(call, kind, subscribe.from, Pending::Subscribe(subscribe.blocks_max));
             }
             Request::TryGetBlock(get) => self.on_try_get(call, get.number),
@@ -381,6 +368,8 @@ impl Core {
     fn admit(&mut self, id: CallId, kind: Kind, number: u64, bytes: u64, stage: Stage, pending: Pending) {
         let bound = self.config.bounds.of(kind);
         let needed_next = match kind {
+            // Before recovery is done nobody knows what that will be.
+            _ if stage == Stage::Early => None,
             Kind::PushQc => Some(self.cursors().next_qc.0),
             Kind::PushBlock => Some(self.cursors().next_block.0),
             _ => None,
@@ -389,10 +378,10 @@ impl Core {
         match self.calls.admit(id, call, bound, needed_next) {
             Admission::Admitted(displaced) => {
                 for (call, busy) in displaced {
-                    self.answer(call, Err(busy));
+                    self.refuse(kind, call, busy);
                 }
             }
-            Admission::Refused(busy) => self.answer(id, Err(busy)),
+            Admission::Refused(busy) => self.refuse(kind, id, busy),
         }
     }
 
@@ -403,10 +392,19 @@ impl Core {
     /// Answers a call and takes it out of the table.
     fn answer(&mut self, call: CallId, answer: Result<Answer, Error>) {
         let kind = self.calls.remove(call).map(|call| call.kind);
-        if let (Err(error), Some(Kind::PushQc | Kind::PushBlock | Kind::PushAppHash)) = (&answer, kind) {
+        match (answer, kind) {
+            (Err(error), Some(kind)) => self.refuse(kind, call, error),
+            (answer, _) => self.effects.push(Effect::Reply { call, answer }),
+        }
+    }
+
+    /// Answers a call that is not in the table with an error; a push that is refused for what it is, is counted.
+    fn refuse(&mut self, kind: Kind, call: CallId, error: Error) {
+        let push = matches!(kind, Kind::PushQc | Kind::PushBlock | Kind::PushAppHash);
+        if push && !matches!(error, Error::Stopped(_)) {
             *self.rejected.entry(error.reason()).or_default() += 1;
         }
-        self.effects.push(Effect::Reply { call, answer });
+        self.effects.push(Effect::Reply { call, answer: Err(error) });
     }
 
     /// Carries on whatever the last input made possible, until nothing more is.

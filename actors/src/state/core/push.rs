@@ -17,11 +17,10 @@ impl Core {
     pub(super) fn on_push_qc(&mut self, call: CallId, push: PushQc) {
         match push.qc.range(&self.committee) {
             Ok(range) => {
-                let blocks: u64 = push.blocks.iter().map(|block| size_bytes(&**block)).sum();
-                let bytes = size_bytes(&*push.qc).saturating_add(blocks);
+                let bytes = qc_push_bytes(&push);
                 self.admit(call, Kind::PushQc, range.start.0, bytes, Stage::Waiting, Pending::PushQc(push));
             }
-            Err(error) => self.reject(call, error.into()),
+            Err(error) => self.refuse(Kind::PushQc, call, error.into()),
         }
     }
 
@@ -32,15 +31,9 @@ impl Core {
 
     pub(super) fn on_push_app_hash(&mut self, call: CallId, push: PushAppHash) {
         match self.out_of_order(&push) {
-            Some(error) => self.reject(call, error),
+            Some(error) => self.refuse(Kind::PushAppHash, call, error),
             None => self.wait(call, Kind::PushAppHash, push.number, Pending::PushAppHash(push.hash)),
         }
-    }
-
-    /// Refuses a push that never got into the table.
-    fn reject(&mut self, call: CallId, error: Error) {
-        *self.rejected.entry(error.reason()).or_default() += 1;
-        self.answer(call, Err(error));
     }
 
     fn out_of_order(&self, push: &PushAppHash) -> Option<Error> {
@@ -217,7 +210,12 @@ impl Core {
     }
 }
 
+/// The bytes of a QC push with all that comes with it.
+pub(super) fn qc_push_bytes(push: &PushQc) -> u64 {
+    push.blocks.iter().fold(size_bytes(&*push.qc), |bytes, block| bytes.saturating_add(size_bytes(&**block)))
+}
+
 /// The bytes that a pushed value takes encoded, which is about what it takes in memory.
-fn size_bytes<T: codec::Wire>(value: &T) -> u64 {
+pub(super) fn size_bytes<T: codec::Wire>(value: &T) -> u64 {
     codec::encoded_len(value) as u64
 }

@@ -219,8 +219,6 @@ impl Core {
         self.recovered = Some(recovered.clone());
         self.phase = Phase::Running;
         self.effects.push(Effect::Running(recovered));
-        for (call, request) in std::mem::take(&mut self.early) {
-            self.on_call(call, request);
-        }
+        self.take_up_early();
     }
 }

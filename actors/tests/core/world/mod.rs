@@ -184,7 +184,7 @@ impl World {
         let call = CallId(self.next_call);
         self.next_call += 1;
         self.shutting_down |= matches!(request, Request::Shutdown);
-        let asked = Asked::new(request.clone(), honest, self.cursors(), self.running.is_some());
+        let asked = Asked::new(request.clone(), honest, self.cursors());
         self.ledger.asked(&asked);
         self.pending.insert(call, asked);
         self.input(Input::Call { call, request });
