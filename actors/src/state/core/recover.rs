@@ -113,6 +113,12 @@ impl Core {
     }
 
     pub(super) fn on_opened(&mut self, wal: WalKind, generation: Generation, next_index: u64) {
+        let expected = self.next_index_expected(wal);
+        if expected != Some(next_index) {
+            let expected = expected.map_or("nothing".to_owned(), |index| index.to_string());
+            let error = format!("the {wal} log opened at index {next_index}, State expected {expected}");
+            return self.escalate(StopReason::Escalated { actor: wal.actor(), error });
+        }
         let Phase::Recovering(recovery) = &mut self.phase else {
             if let Some(logs) = &mut self.logs {
                 logs.of_mut(wal).opened(generation);
@@ -124,6 +130,18 @@ impl Core {
             self.open(WalKind::Qcs);
         }
         self.load();
+    }
+
+    /// Where a log that opens must go on: its durable point, or where its plan puts it. Anything else would be filled
+    /// with records under wrong indices, or would bring back what was cut.
+    fn next_index_expected(&mut self, wal: WalKind) -> Option<u64> {
+        let Phase::Recovering(recovery) = &mut self.phase else {
+            return self.logs.as_ref().map(|logs| logs.of(wal).durable_index);
+        };
+        let plan = recovery.plan.as_ref()?;
+        let plan = if wal == WalKind::Qcs { &plan.qcs } else { &plan.blocks }.clone();
+        let placed = plan.create_at.or(plan.reset_to).or(plan.drop_from);
+        placed.or_else(|| recovery.side(wal).facts.as_ref().map(|facts| facts.next_index))
     }
 
     /// Orders the load once both logs are open; one at a time, so that its answer can't be taken for another's.
