@@ -177,6 +177,8 @@ pub struct Calls {
     queued: BTreeSet<(u64, CallId)>,
     /// Both of them, and those in [`Stage::Early`]: what may still be displaced.
     idle: BTreeSet<(Kind, u64, CallId)>,
+    /// All of them, by kind.
+    by_kind: BTreeSet<(Kind, CallId)>,
     held: BTreeMap<Kind, Held>,
 }
 
@@ -223,6 +225,7 @@ impl Calls {
         let held = self.held.entry(call.kind).or_default();
         held.calls += 1;
         held.bytes = held.bytes.saturating_add(call.bytes);
+        self.by_kind.insert((call.kind, id));
         let stage = call.stage;
         let previous = self.table.insert(id, call);
         debug_assert!(previous.is_none(), "a call id is used once");
@@ -234,6 +237,7 @@ impl Calls {
     pub fn remove(&mut self, id: CallId) -> Option<Call> {
         self.set_stage(id, Stage::Finishing);
         let call = self.table.remove(&id)?;
+        self.by_kind.remove(&(call.kind, id));
         if let Some(held) = self.held.get_mut(&call.kind) {
             held.calls -= 1;
             held.bytes = held.bytes.saturating_sub(call.bytes);
@@ -261,9 +265,10 @@ impl Calls {
         set_member(&mut self.idle, key, matches!(stage, Stage::Early | Stage::Waiting | Stage::Queued));
     }
 
-    /// The call that the verifier should take next.
-    pub fn next_queued(&self) -> Option<CallId> {
-        self.queued.first().map(|(_, id)| *id)
+    /// The call that the verifier should take next: the lowest from `needed` on, else the lowest of all.
+    pub fn next_queued(&self, needed: u64) -> Option<CallId> {
+        let next = self.queued.range((needed, CallId(0))..).next().or_else(|| self.queued.first());
+        next.map(|(_, id)| *id)
     }
 
     /// The lowest waiting call of a kind whose number is below `cursor`.
@@ -274,10 +279,7 @@ impl Calls {
 
     /// All calls of one kind, oldest first.
     pub fn of_kind(&self, kind: Kind) -> Vec<CallId> {
-        if self.count(kind) == 0 {
-            return Vec::new();
-        }
-        self.table.iter().filter(|(_, call)| call.kind == kind).map(|(id, _)| *id).collect()
+        self.by_kind.range((kind, CallId(0))..=(kind, CallId(u64::MAX))).map(|(_, id)| *id).collect()
     }
 
     /// All calls, oldest first.

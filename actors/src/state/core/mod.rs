@@ -249,6 +249,8 @@ pub struct Core {
     workers: Workers,
     /// Jobs with the verifier's present life.
     verifying: BTreeMap<CallId, Generation>,
+    /// Whether the next job should be one that the chain may need to go on.
+    needed_job_next: bool,
     rejected: BTreeMap<&'static str, u64>,
     effects: Vec<Effect>,
 }
@@ -271,6 +273,7 @@ impl Core {
             logs: with_logs.then(|| Logs::new(first_block)),
             workers: Workers::new(with_logs),
             verifying: BTreeMap::new(),
+            needed_job_next: true,
             rejected: BTreeMap::new(),
             effects: Vec::new(),
             committee,
@@ -338,17 +341,17 @@ impl Core {
             Request::PushQc(push) => self.on_push_qc(call, push),
             Request::PushBlock(push) => self.on_push_block(call, push),
             Request::PushAppHash(push) => self.on_push_app_hash(call, push),
-            Request::GetQc(get) => self.wait(call, Kind::GetQc, get.number, Pending::GetQc),
-            Request::GetBlock(get) => self.wait(call, Kind::GetBlock, get.number, Pending::GetBlock),
+            Request::GetQc(get) => self.on_get(call, Kind::GetQc, get.number, Pending::GetQc),
+            Request::GetBlock(get) => self.on_get(call, Kind::GetBlock, get.number, Pending::GetBlock),
             Request::GetGlobalBlock(get) => {
-                self.wait(call, Kind::GetBlock, get.number, Pending::GetGlobalBlock)
+                self.on_get(call, Kind::GetBlock, get.number, Pending::GetGlobalBlock)
             }
             Request::GetAppProposal(get) => {
-                self.wait(call, Kind::GetAppProposal, get.number, Pending::GetAppProposal(None));
+                self.on_get(call, Kind::GetAppProposal, get.number, Pending::GetAppProposal(None));
             }
             Request::Subscribe(subscribe) => {
                 let kind = Kind::of_stream(subscribe.only_durable);
-                self.wait(call, kind, subscribe.from, Pending::Subscribe(subscribe.blocks_max));
+                self.on_get(call, kind, subscribe.from, Pending::Subscribe(subscribe.blocks_max));
             }
             Request::TryGetBlock(get) => self.on_try_get(call, get.number),
             Request::GetBlockByHash(get) => self.on_get_by_hash(call, get.hash),
