@@ -135,8 +135,14 @@ impl Storm {
         });
         let deaths_per_mille = luck.pick(&[0, 3, 10, 40]);
         world.luck = luck;
-        world.begin();
-        Self { world, subscribers: subscribers.into(), deaths_per_mille }
+        let mut storm = Self { world, subscribers: subscribers.into(), deaths_per_mille };
+        storm.begin();
+        storm
+    }
+
+    fn begin(&mut self) {
+        self.world.may_escalate = self.world.config.restart == RestartPolicy::default();
+        self.world.begin();
     }
 
     fn step(&mut self) {
@@ -263,7 +269,9 @@ impl Storm {
 
     fn start_again(&mut self) {
         let world = &mut self.world;
-        let accept_lost_qcs = matches!(world.stopped, Some(StopReason::Start(StartError::WouldLose { .. })));
+        // Whoever accepts the loss does so until the start has gone through.
+        let accept_lost_qcs = matches!(world.stopped, Some(StopReason::Start(StartError::WouldLose { .. })))
+            || world.config.accept_lost_qcs && world.running.is_none();
         let config = Config { accept_lost_qcs, ..config(&mut world.luck) };
         if accept_lost_qcs {
             world.excuse_lost_promises();
@@ -279,8 +287,9 @@ impl Storm {
                 _ => {}
             }
         }
+        world.may_refuse = !world.qcs.disk.facts().exists;
         self.subscribers.iter_mut().for_each(|subscriber| subscriber.call = None);
-        self.world.begin();
+        self.begin();
     }
 
     // ---- callers ----------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ use roadbed_messages::api::workers::CallId;
 use roadbed_messages::api::{Error, PushBlock, PushQc};
 use roadbed_messages::{AppHash, VerifiedBlock};
 
+use super::Request;
+
 /// Calls beyond a full bound that are let in when they bring exactly what is needed next.
 const NEEDED_NEXT_RESERVE: usize = 16;
 
@@ -59,6 +61,11 @@ impl Kind {
         Self::PruneBefore,
         Self::Shutdown,
     ];
+
+    /// The kind of a stream.
+    pub fn of_stream(only_durable: bool) -> Self {
+        if only_durable { Self::SubscribeDurable } else { Self::Subscribe }
+    }
 
     /// The name used in errors, metrics and the status.
     pub fn name(self) -> &'static str {
@@ -112,6 +119,8 @@ pub enum Pending {
     TryGet,
     /// The same, by its header's hash.
     ByHash,
+    /// Anything that came before recovery was done.
+    Early(Request),
     /// A pruning: the range that it took out.
     Prune(Range<BlockNumber>),
     /// An ordered shutdown.
@@ -121,6 +130,8 @@ pub enum Pending {
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Until recovery is done.
+    Early,
     /// Until a cursor has passed its number.
     Waiting,
     /// Until the verifier takes it: the lowest number first.
@@ -164,8 +175,10 @@ pub struct Calls {
     waiting: BTreeSet<(Kind, u64, CallId)>,
     /// Those in [`Stage::Queued`], in the order in which State needs them.
     queued: BTreeSet<(u64, CallId)>,
-    /// Both of them: what may still be displaced.
+    /// Both of them, and those in [`Stage::Early`]: what may still be displaced.
     idle: BTreeSet<(Kind, u64, CallId)>,
+    /// All of them, by kind.
+    by_kind: BTreeSet<(Kind, CallId)>,
     held: BTreeMap<Kind, Held>,
 }
 
@@ -212,6 +225,7 @@ impl Calls {
         let held = self.held.entry(call.kind).or_default();
         held.calls += 1;
         held.bytes = held.bytes.saturating_add(call.bytes);
+        self.by_kind.insert((call.kind, id));
         let stage = call.stage;
         let previous = self.table.insert(id, call);
         debug_assert!(previous.is_none(), "a call id is used once");
@@ -223,6 +237,7 @@ impl Calls {
     pub fn remove(&mut self, id: CallId) -> Option<Call> {
         self.set_stage(id, Stage::Finishing);
         let call = self.table.remove(&id)?;
+        self.by_kind.remove(&(call.kind, id));
         if let Some(held) = self.held.get_mut(&call.kind) {
             held.calls -= 1;
             held.bytes = held.bytes.saturating_sub(call.bytes);
@@ -247,12 +262,13 @@ impl Calls {
         let key = (call.kind, call.number, id);
         set_member(&mut self.waiting, key, stage == Stage::Waiting);
         set_member(&mut self.queued, (call.number, id), stage == Stage::Queued);
-        set_member(&mut self.idle, key, matches!(stage, Stage::Waiting | Stage::Queued));
+        set_member(&mut self.idle, key, matches!(stage, Stage::Early | Stage::Waiting | Stage::Queued));
     }
 
-    /// The call that the verifier should take next.
-    pub fn next_queued(&self) -> Option<CallId> {
-        self.queued.first().map(|(_, id)| *id)
+    /// The call that the verifier should take next: the lowest from `needed` on, else the lowest of all.
+    pub fn next_queued(&self, needed: u64) -> Option<CallId> {
+        let next = self.queued.range((needed, CallId(0))..).next().or_else(|| self.queued.first());
+        next.map(|(_, id)| *id)
     }
 
     /// The lowest waiting call of a kind whose number is below `cursor`.
@@ -263,10 +279,7 @@ impl Calls {
 
     /// All calls of one kind, oldest first.
     pub fn of_kind(&self, kind: Kind) -> Vec<CallId> {
-        if self.count(kind) == 0 {
-            return Vec::new();
-        }
-        self.table.iter().filter(|(_, call)| call.kind == kind).map(|(id, _)| *id).collect()
+        self.by_kind.range((kind, CallId(0))..=(kind, CallId(u64::MAX))).map(|(_, id)| *id).collect()
     }
 
     /// All calls, oldest first.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roadbed_messages::api::workers::{CallId, Order, Verified, VerifyJob};
-use roadbed_messages::api::{ActorKind, Error, PushAppHash, PushBlock, PushQc};
+use roadbed_messages::api::{ActorKind, Cursors, Error, PushAppHash, PushBlock, PushQc};
 use roadbed_messages::{BlockNumber, FullCommitQc, HeaderHash, VerifiedBlock, VerifiedQc, codec};
 
 use super::calls::{Kind, Pending, Stage};
@@ -17,11 +17,10 @@ impl Core {
     pub(super) fn on_push_qc(&mut self, call: CallId, push: PushQc) {
         match push.qc.range(&self.committee) {
             Ok(range) => {
-                let blocks: u64 = push.blocks.iter().map(|block| size_bytes(&**block)).sum();
-                let bytes = size_bytes(&*push.qc).saturating_add(blocks);
+                let bytes = qc_push_bytes(&push);
                 self.admit(call, Kind::PushQc, range.start.0, bytes, Stage::Waiting, Pending::PushQc(push));
             }
-            Err(error) => self.reject(call, error.into()),
+            Err(error) => self.refuse(Kind::PushQc, call, error.into()),
         }
     }
 
@@ -32,15 +31,9 @@ impl Core {
 
     pub(super) fn on_push_app_hash(&mut self, call: CallId, push: PushAppHash) {
         match self.out_of_order(&push) {
-            Some(error) => self.reject(call, error),
+            Some(error) => self.refuse(Kind::PushAppHash, call, error),
             None => self.wait(call, Kind::PushAppHash, push.number, Pending::PushAppHash(push.hash)),
         }
-    }
-
-    /// Refuses a push that never got into the table.
-    fn reject(&mut self, call: CallId, error: Error) {
-        *self.rejected.entry(error.reason()).or_default() += 1;
-        self.answer(call, Err(error));
     }
 
     fn out_of_order(&self, push: &PushAppHash) -> Option<Error> {
@@ -59,6 +52,17 @@ impl Core {
         BlockNumber(base.0.saturating_add(self.config.window_blocks))
     }
 
+    /// The first block that may not come in yet: the one without a QC, or the first whose QC starts beyond the window,
+    /// which happens after a start on many QCs with few blocks. Measured from what is durable as well, for there the
+    /// application can't go ahead.
+    fn blocks_end(&self) -> BlockNumber {
+        let Cursors { next_block_to_persist, next_block, next_qc, .. } = self.cursors();
+        let window =
+            next_block_to_persist.0.saturating_add(self.config.window_blocks).max(self.window_end().0);
+        let last = self.chain.qc(BlockNumber(window.saturating_sub(1)));
+        last.map_or(BlockNumber(window), |last| last.qc.range().end).max(next_block).min(next_qc)
+    }
+
     /// Lets pushes go on whose wait is over; answers whether any block or QC may have come in.
     pub(super) fn settle_pushes(&mut self) -> bool {
         let mut progress = false;
@@ -66,7 +70,7 @@ impl Core {
         while let Some(id) = self.calls.next_below(Kind::PushQc, admissible) {
             self.calls.set_stage(id, Stage::Queued);
         }
-        while let Some(id) = self.calls.next_below(Kind::PushBlock, self.cursors().next_qc.0) {
+        while let Some(id) = self.calls.next_below(Kind::PushBlock, self.blocks_end().0) {
             progress = true;
             self.match_block(id);
         }
@@ -98,16 +102,19 @@ impl Core {
         progress
     }
 
-    /// Gives the verifier what it can take, the lowest numbers first.
+    /// Gives the verifier what it can take, the lowest numbers first. Every other job is one that the chain may need
+    /// to go on, so that a flood of pushes of what is long there can't keep those away.
     pub(super) fn issue_jobs(&mut self) {
         let Some(generation) = self.workers.up(ActorKind::Verifier) else { return };
         while self.verifying.len() < self.config.verify_jobs_max {
-            let Some(id) = self.calls.next_queued() else { return };
-            let next_qc = self.cursors().next_qc.0;
+            let Cursors { next_block, next_qc, .. } = self.cursors();
+            let needed = if self.needed_job_next { next_block.0 } else { 0 };
+            let Some(id) = self.calls.next_queued(needed) else { return };
+            self.needed_job_next = !self.needed_job_next;
             let Some(call) = self.calls.get(id) else { return };
             let (qc, blocks) = match &call.pending {
                 // The signatures of a stale QC need no check: it is not inserted.
-                Pending::PushQc(push) if call.number < next_qc => (None, push.blocks.clone()),
+                Pending::PushQc(push) if call.number < next_qc.0 => (None, push.blocks.clone()),
                 Pending::PushQc(push) => (Some(push.qc.clone()), push.blocks.clone()),
                 Pending::PushBlock(push) => (None, vec![push.block.clone()]),
                 pending => unreachable!("only pushes are queued for verification, not {pending:?}"),
@@ -217,7 +224,12 @@ impl Core {
     }
 }
 
+/// The bytes of a QC push with all that comes with it.
+pub(super) fn qc_push_bytes(push: &PushQc) -> u64 {
+    push.blocks.iter().fold(size_bytes(&*push.qc), |bytes, block| bytes.saturating_add(size_bytes(&**block)))
+}
+
 /// The bytes that a pushed value takes encoded, which is about what it takes in memory.
-fn size_bytes<T: codec::Wire>(value: &T) -> u64 {
+pub(super) fn size_bytes<T: codec::Wire>(value: &T) -> u64 {
     codec::encoded_len(value) as u64
 }

@@ -20,6 +20,8 @@ pub(super) struct Worker {
     pub(super) last_error: Option<String>,
     /// When the next life begins, while it waits for its backoff.
     start_at: Option<Duration>,
+    /// Since when its present life has been ready.
+    up_since: Option<Duration>,
     /// How long its operation has been running, as of the last beat.
     pub(super) running_for: Option<Duration>,
     failures: FailureLog,
@@ -51,6 +53,7 @@ impl Workers {
                 restarts: 0,
                 last_error: None,
                 start_at: None,
+                up_since: None,
                 running_for: None,
                 failures: FailureLog::default(),
             })
@@ -135,6 +138,7 @@ impl Core {
         worker.generation = Generation(worker.generation.0 + 1);
         worker.state = WorkerState::Starting;
         worker.start_at = None;
+        worker.up_since = None;
         worker.running_for = None;
         let generation = worker.generation;
         self.effects.push(Effect::Start { actor, generation, wal });
@@ -147,7 +151,7 @@ impl Core {
             return;
         }
         match (event, wal_of(actor)) {
-            (Event::Up, _) => self.workers.set_state(actor, WorkerState::Up),
+            (Event::Up, _) => self.on_up(actor),
             (Event::Judged(facts), Some(wal)) => self.on_judged(wal, facts),
             (Event::Refused(error), _) => self.on_refused(actor, error),
             (Event::Opened { next_index }, Some(wal)) => {
@@ -169,6 +173,13 @@ impl Core {
         }
     }
 
+    fn on_up(&mut self, actor: ActorKind) {
+        if let Some(worker) = self.workers.get_mut(actor) {
+            worker.state = WorkerState::Up;
+            worker.up_since = Some(self.now);
+        }
+    }
+
     /// A worker's life ended: let go of it, take back what it was given, and decide what comes next.
     fn on_died(&mut self, actor: ActorKind, cause: Cause, error: String, job: Option<CallId>) {
         tracing::warn!(%actor, cause = cause.name(), error, "worker failed");
@@ -177,6 +188,12 @@ impl Core {
         worker.last_error = Some(error.clone());
         worker.running_for = None;
         self.effects.push(Effect::Retire { actor });
+        // The pruner finishes nothing that could count as progress: a long life does. Else a failure now and then
+        // would end the subsystem after years.
+        let lived = worker.up_since.map_or(Duration::ZERO, |since| self.now.saturating_sub(since));
+        if actor == ActorKind::Pruner && lived >= self.config.restart.window {
+            worker.failures.progressed();
+        }
         let verdict = match cause {
             Cause::Corruption => Verdict::Escalate,
             Cause::DiskFull => {
@@ -201,7 +218,9 @@ impl Core {
                 if let Some(logs) = &mut self.logs {
                     logs.of_mut(wal).failed();
                 }
-                if let Phase::Recovering(_) = self.phase {
+                if let Phase::Recovering(_) = self.phase
+                    && verdict != Verdict::Escalate
+                {
                     self.restart_recovery(wal);
                 }
             }

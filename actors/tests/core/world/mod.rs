@@ -79,7 +79,8 @@ pub struct World {
     generations: BTreeMap<ActorKind, u64>,
     outboxes: BTreeMap<(ActorKind, Generation), VecDeque<Event>>,
     reads: VecDeque<(CallId, Read)>,
-    loads: VecDeque<Loaded>,
+    /// What recovery's loader will answer, with the lives of the logs that it reads.
+    loads: VecDeque<(Loaded, [Option<Generation>; 2])>,
     next_call: u64,
     pending: BTreeMap<CallId, Asked>,
     answers: BTreeMap<CallId, Result<Answer, Error>>,
@@ -88,6 +89,10 @@ pub struct World {
     pub stopped: Option<StopReason>,
     /// An ordered shutdown was asked for in this life of the core.
     shutting_down: bool,
+    /// Something happened that no restart of a worker can mend, or its budget may be spent.
+    pub may_escalate: bool,
+    /// Something happened for which a start may be refused.
+    pub may_refuse: bool,
     /// The effects of the last input, without replies.
     pub effects: Vec<Effect>,
     ledger: oracle::Ledger,
@@ -129,6 +134,8 @@ impl World {
             running: None,
             stopped: None,
             shutting_down: false,
+            may_escalate: false,
+            may_refuse: false,
             effects: Vec::new(),
             ledger: oracle::Ledger::new(first_block),
         }
@@ -177,7 +184,7 @@ impl World {
         let call = CallId(self.next_call);
         self.next_call += 1;
         self.shutting_down |= matches!(request, Request::Shutdown);
-        let asked = Asked::new(request.clone(), honest, self.cursors(), self.running.is_some());
+        let asked = Asked::new(request.clone(), honest, self.cursors());
         self.ledger.asked(&asked);
         self.pending.insert(call, asked);
         self.input(Input::Call { call, request });
@@ -273,13 +280,17 @@ impl World {
             Effect::Load { first, verify_from, next_block, next_qc } => {
                 assert!(first <= verify_from && verify_from <= next_block && next_block <= next_qc);
                 let loaded = self.load(verify_from.0, next_block.0, next_qc.0);
-                self.loads.push_back(loaded);
+                let lives = self.log_lives();
+                self.loads.push_back((loaded, lives));
             }
             Effect::Running(recovered) => {
                 self.check_recovered(&recovered);
                 self.running = Some(recovered);
             }
-            Effect::Stop(reason) => self.stopped = Some(reason),
+            Effect::Stop(reason) => {
+                self.check_stop(&reason);
+                self.stopped = Some(reason);
+            }
         }
         self.effects.push(effect);
     }
@@ -454,6 +465,15 @@ impl World {
             }
             _ => {}
         }
+        let give_up_after = self.config.give_up_after.as_secs_f64();
+        match &event {
+            Event::Died { cause: Cause::Corruption, .. } => self.may_escalate = true,
+            Event::Beat { running_for_seconds: Some(age), .. } if *age >= give_up_after => {
+                self.may_escalate = true
+            }
+            Event::Refused(_) => (self.may_escalate, self.may_refuse) = (true, true),
+            _ => {}
+        }
         self.input(Input::Report(Report { actor, generation, event }));
     }
 
@@ -541,11 +561,16 @@ impl World {
         Loaded { qcs, blocks }
     }
 
+    /// The lives of the logs that State knows of.
+    fn log_lives(&self) -> [Option<Generation>; 2] {
+        [&self.qcs, &self.blocks].map(|log| log.life.as_ref().map(|life| life.generation))
+    }
+
     /// Lets the oldest load end. One whose log has failed under it may fail as well.
     pub fn finish_load(&mut self) {
-        let Some(loaded) = self.loads.pop_front() else { return };
-        let open = self.qcs.is_open() && self.blocks.is_open();
-        let stale = !open || !self.loads.is_empty();
+        let Some((loaded, lives)) = self.loads.pop_front() else { return };
+        assert!(self.loads.is_empty(), "one load at a time: nothing else tells their answers apart");
+        let stale = lives != self.log_lives();
         let result = if stale && self.luck.chance(50) { Err(lost_log()) } else { Ok(loaded) };
         self.input(Input::Loaded(result));
     }
@@ -633,6 +658,8 @@ impl World {
         self.running = None;
         self.stopped = None;
         self.shutting_down = false;
+        self.may_escalate = false;
+        self.may_refuse = false;
     }
 
     /// Crashes, and starts again with the same settings.

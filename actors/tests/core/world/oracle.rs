@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use roadbed::state::core::calls::{Bound, Kind};
 use roadbed::state::core::{Answer, Request};
 use roadbed_messages::api::workers::{CallId, WalOrder};
-use roadbed_messages::api::{Cursors, Error, Recovered, RunState, WalKind};
+use roadbed_messages::api::{Cursors, Error, Recovered, RunState, StartError, StopReason, WalKind};
 use roadbed_messages::{AppHash, AppProposal, BlockNumber, GlobalBlock, codec};
 
 use super::{Record, World};
@@ -22,17 +22,15 @@ pub struct Asked {
     pub honest: bool,
     /// The cursors when it came.
     cursors: Cursors,
-    /// It came when recovery was done.
-    running: bool,
     /// Its row of the calls table, and the bytes that it holds there.
     kind: Option<Kind>,
     bytes: u64,
 }
 
 impl Asked {
-    pub fn new(request: Request, honest: bool, cursors: Cursors, running: bool) -> Self {
+    pub fn new(request: Request, honest: bool, cursors: Cursors) -> Self {
         let (kind, bytes) = (kind_of(&request), bytes_of(&request));
-        Self { request, honest, cursors, running, kind, bytes }
+        Self { request, honest, cursors, kind, bytes }
     }
 
     fn is_push(&self) -> bool {
@@ -51,7 +49,8 @@ fn kind_of(request: &Request) -> Option<Kind> {
         Request::GetAppProposal(_) => Some(Kind::GetAppProposal),
         Request::Subscribe(subscribe) if subscribe.only_durable => Some(Kind::SubscribeDurable),
         Request::Subscribe(_) => Some(Kind::Subscribe),
-        Request::TryGetBlock(_) | Request::GetBlockByHash(_) => Some(Kind::TryGet),
+        // The last one waits for recovery only.
+        Request::TryGetBlock(_) | Request::GetBlockByHash(_) | Request::NeedBlock(_) => Some(Kind::TryGet),
         Request::PruneBefore(_) => Some(Kind::PruneBefore),
         Request::Shutdown => Some(Kind::Shutdown),
         _ => None,
@@ -151,8 +150,9 @@ impl World {
     pub(super) fn check_after(&self, before: &Cursors) {
         let now = self.cursors();
         assert!(now.in_order(), "{now:?}");
+        self.check_bounds();
+        self.check_end();
         if self.effects_began_running() || self.running.is_none() {
-            self.check_end();
             return;
         }
         let went_on = [
@@ -175,8 +175,6 @@ impl World {
         } else {
             assert_eq!(now.next_block_to_persist, now.next_block);
         }
-        self.check_bounds();
-        self.check_end();
     }
 
     fn effects_began_running(&self) -> bool {
@@ -265,6 +263,17 @@ impl World {
             assert_eq!(next_block.0, self.blocks.disk.durable_end(), "{recovered:?}");
             assert_eq!(next_qc.0, self.qcs.disk.durable_end(), "{recovered:?}");
             assert!(self.qcs.disk.first() <= first.0, "{recovered:?}");
+        }
+    }
+
+    pub(super) fn check_stop(&self, reason: &StopReason) {
+        match reason {
+            StopReason::Shutdown(cursors) => assert!(self.shutting_down && *cursors == self.cursors()),
+            StopReason::Start(StartError::Corrupt { .. } | StartError::WouldLose { .. }) => {
+                assert!(self.may_refuse && self.running.is_none(), "refused without a reason: {reason}");
+            }
+            StopReason::Escalated { .. } => assert!(self.may_escalate, "gave up without a reason: {reason}"),
+            reason => panic!("{reason}"),
         }
     }
 
@@ -380,7 +389,7 @@ impl World {
             (request, Error::Busy { number, waiting, .. }) => {
                 assert!(!matches!(request, Request::NextBlock | Request::GetStatus), "{error}");
                 assert!(*waiting > 0, "{error}");
-                if asked.is_push() && asked.running {
+                if asked.is_push() {
                     self.check_busy(call, asked, *number);
                 }
             }

@@ -138,11 +138,6 @@ impl FakeLog {
         self.life.as_ref().is_some_and(|life| !life.dead && can_work(life, &self.disk))
     }
 
-    /// Whether nobody but State could make this log go on.
-    pub fn is_open(&self) -> bool {
-        self.life.as_ref().is_some_and(|life| !life.dead && matches!(life.stage, Stage::Open))
-    }
-
     /// Does one thing of what there is to do.
     pub fn work(&mut self, luck: &mut Luck) -> Option<Event> {
         let mut life = self.life.take()?;
