@@ -168,6 +168,21 @@ impl Shared {
         }))
     }
 
+    /// The key of an entry, without reading it; none outside of the range.
+    pub(crate) fn key_of(&self, index: u64) -> Result<Option<u64>, WalError> {
+        let segment = {
+            let view = self.view();
+            if !(view.first..view.next()).contains(&index) {
+                return Ok(None);
+            }
+            match view.active.record(index) {
+                Some(record) => return Ok(Some(record.key)),
+                None => view.sealed_of(index).cloned(),
+            }
+        };
+        segment.map(|segment| Ok(self.record(&segment, index)?.key)).transpose()
+    }
+
     /// The record of an entry of a sealed segment, from the table on disk.
     pub(crate) fn record(&self, segment: &Sealed, index: u64) -> Result<Record, WalError> {
         let Some(table) = &segment.table else {

@@ -4,11 +4,15 @@
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
     clippy::print_stdout,
-    reason = "a test that can't go on fails; reports are printed; the machines that run it have 64 bits"
+    reason = "a test that can't go on fails; the machines that run it have 64 bits; what it prints is asked for"
 )]
 
 mod basics;
+mod corruption;
 mod crashes;
+mod faults;
+mod golden;
+mod model;
 mod script;
 mod sim_disk;
 mod support;
