@@ -133,7 +133,8 @@ impl Measured {
         let all = |of: fn(&Round) -> &Vec<f64>| self.rounds.iter().flat_map(of).copied().collect::<Vec<_>>();
         let (ours, limit) = (all(|round| &round.ours), all(|round| &round.limit));
         ensure!(!ours.is_empty() && !limit.is_empty(), "nothing was measured");
-        let ratio_of = |round: &Round| self.unit.ratio(stats::median(&round.ours), stats::median(&round.limit));
+        let ratio_of =
+            |round: &Round| self.unit.ratio(stats::median(&round.ours), stats::median(&round.limit));
         let ratios: Vec<f64> = self.rounds.iter().map(ratio_of).collect();
         self.params.insert("rounds".to_owned(), ratios.len().into());
         self.params.insert("load_before".to_owned(), load_before.into());

@@ -12,8 +12,13 @@ use crate::machine::cores;
 pub(crate) type Certified = (Arc<FullCommitQc>, Vec<Arc<Block>>);
 
 /// Ten blocks of about 1 KiB a QC.
-pub(crate) const SMALL: ChainShape =
-    ChainShape { blocks_per_qc: 10, txs_per_block: 4, tx_bytes: 240, app_proposal_every: 3, even_lanes: false };
+pub(crate) const SMALL: ChainShape = ChainShape {
+    blocks_per_qc: 10,
+    txs_per_block: 4,
+    tx_bytes: 240,
+    app_proposal_every: 3,
+    even_lanes: false,
+};
 /// Ten blocks of about 300 KiB a QC.
 pub(crate) const LARGE: ChainShape = ChainShape { txs_per_block: 1000, tx_bytes: 303, ..SMALL };
 

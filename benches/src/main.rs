@@ -57,7 +57,13 @@ fn main() -> Result<()> {
     }
     report.machine.load_after = machine::load();
     let path = report.write(&args.out_dir())?;
-    writeln!(out, "{} cases in {:.0} s: {}", report.cases.len(), began.elapsed().as_secs_f64(), path.display())?;
+    writeln!(
+        out,
+        "{} cases in {:.0} s: {}",
+        report.cases.len(),
+        began.elapsed().as_secs_f64(),
+        path.display()
+    )?;
     if args.write_docs {
         docs::write(&report)?;
     }

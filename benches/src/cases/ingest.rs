@@ -61,7 +61,8 @@ impl Ingest {
         }
         let mut raw_qcs = RawFile::create(&scratch.path().join("raw-qcs"), RAW_BYTES, GROUP_BYTES_MAX)?;
         let mut raw_blocks = RawFile::create(&scratch.path().join("raw-blocks"), RAW_BYTES, GROUP_BYTES_MAX)?;
-        let store = runtime.block_on(Store::start_warm(&scratch.path().join("store"), &mut source, config))?;
+        let store =
+            runtime.block_on(Store::start_warm(&scratch.path().join("store"), &mut source, config))?;
 
         let (mut rounds, mut needs, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         let (mut sizes, mut in_flight) = ((0, 0), 0);
@@ -77,7 +78,11 @@ impl Ingest {
             let need = Needs {
                 disk: write_both(
                     (&mut raw_qcs, written.qcs.groups, mean(written.qcs.bytes, written.qcs.groups)),
-                    (&mut raw_blocks, written.blocks.groups, mean(written.blocks.bytes, written.blocks.groups)),
+                    (
+                        &mut raw_blocks,
+                        written.blocks.groups,
+                        mean(written.blocks.bytes, written.blocks.groups),
+                    ),
                 )?,
                 hashes: limits::hash(&input),
                 signatures: limits::verify(&source.members.committee, &input)?,
@@ -98,7 +103,8 @@ impl Ingest {
             ("signatures", rate(|need| need.signatures)),
         ];
         let slowest = limits.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map_or("", |(name, _)| name);
-        let median_of = |of: fn(&(f64, f64)) -> f64| stats::median(&groups.iter().map(of).collect::<Vec<_>>());
+        let median_of =
+            |of: fn(&(f64, f64)) -> f64| stats::median(&groups.iter().map(of).collect::<Vec<_>>());
         let params = params([
             ("committee", self.committee.into()),
             ("blocks_per_round", blocks.into()),
@@ -111,7 +117,8 @@ impl Ingest {
             ("limit_hashes_blocks_per_s", limits[1].1.round().into()),
             ("limit_signatures_blocks_per_s", limits[2].1.round().into()),
         ]);
-        let limit = format!("{slowest}, the slowest of the same groups written raw, SHA-256 and batched ed25519");
+        let limit =
+            format!("{slowest}, the slowest of the same groups written raw, SHA-256 and batched ed25519");
         Ok(Measured { unit: Unit::BlocksPerSecond, limit, params, rounds })
     }
 }

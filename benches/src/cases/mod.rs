@@ -27,7 +27,9 @@ const KIB: usize = 1024;
 pub(crate) const ALL: &[(&str, Run)] = &[
     ("wal/append/1k-sync1", |bench| Append { entry_bytes: KIB, entries: 1, pairs: [50, 150] }.run(bench)),
     ("wal/append/1k-sync64", |bench| Append { entry_bytes: KIB, entries: 64, pairs: [40, 100] }.run(bench)),
-    ("wal/append/300k-sync8", |bench| Append { entry_bytes: 300 * KIB, entries: 8, pairs: [10, 25] }.run(bench)),
+    ("wal/append/300k-sync8", |bench| {
+        Append { entry_bytes: 300 * KIB, entries: 8, pairs: [10, 25] }.run(bench)
+    }),
     ("wal/append/300k-sync8-sustained", wal_sustained::run),
     ("wal/open/1m-entries", wal_open::run),
     ("wal/replay/1k", |bench| wal_replay::run(bench, KIB)),

@@ -32,7 +32,8 @@ pub(super) fn run(bench: &Bench, shape: ChainShape, qcs: usize) -> Result<Measur
         store.stop().await
     })?;
 
-    let (mut rounds, mut read_ms, mut hash_ms, mut verify_ms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut rounds, mut read_ms, mut hash_ms, mut verify_ms) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.pick(ROUNDS[0], ROUNDS[1]) {
         let logs = [dir.join("qcs"), dir.join("blocks")];
         forget(&logs)?;
@@ -46,7 +47,8 @@ pub(super) fn run(bench: &Bench, shape: ChainShape, qcs: usize) -> Result<Measur
         forget(&logs)?;
         let mut pieces = beginning_of(&logs[0], sizes.0)?;
         pieces.extend(beginning_of(&logs[1], sizes.1)?);
-        let needs = [read_all(&pieces)?, limits::hash(&input), limits::verify(&source.members.committee, &input)?];
+        let needs =
+            [read_all(&pieces)?, limits::hash(&input), limits::verify(&source.members.committee, &input)?];
         let needs = needs.map(|need| need.as_secs_f64() * 1e3);
         rounds.push(Round::pair(ours, needs.iter().copied().fold(0.0, f64::max)));
         read_ms.push(needs[0]);

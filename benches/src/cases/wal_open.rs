@@ -55,7 +55,8 @@ pub(super) fn run(bench: &Bench) -> Result<Measured> {
         ("small_log_ms", stats::median(&small_ms).into()),
         ("times_the_small_log", (stats::median(&ours) / stats::median(&small_ms)).into()),
     ]);
-    let limit = "pread + CRC32C of the last segment and one page of each other, one raw durable page".to_owned();
+    let limit =
+        "pread + CRC32C of the last segment and one page of each other, one raw durable page".to_owned();
     Ok(Measured { unit: Unit::Millis, limit, params, rounds })
 }
 

@@ -41,11 +41,8 @@ pub(super) fn run(bench: &Bench, entry_bytes: usize) -> Result<Measured> {
         let limit = read_in_order(&pieces)?.as_secs_f64();
         rounds.push(Round::pair(megabytes / ours, megabytes / limit));
     }
-    let params = params([
-        ("entry_bytes", entry_bytes.into()),
-        ("entries", entries.into()),
-        ("cache", "warm".into()),
-    ]);
+    let params =
+        params([("entry_bytes", entry_bytes.into()), ("entries", entries.into()), ("cache", "warm".into())]);
     let limit = "pread + CRC32C of the same files, one thread, 1 MiB at once".to_owned();
     Ok(Measured { unit: Unit::MegabytesPerSecond, limit, params, rounds })
 }

@@ -53,7 +53,8 @@ pub(super) fn run(bench: &Bench) -> Result<Measured> {
     }
     // The first and the last tenth: what "sustained" means.
     let part = rounds.len().div_ceil(10);
-    let rate = |rounds: &[Round]| stats::median(&rounds.iter().map(|round| round.ours[0]).collect::<Vec<_>>());
+    let rate =
+        |rounds: &[Round]| stats::median(&rounds.iter().map(|round| round.ours[0]).collect::<Vec<_>>());
     let (first, last) = (rate(&rounds[..part]), rate(&rounds[rounds.len() - part..]));
     let params = params([
         ("entry_bytes", ENTRY_BYTES.into()),

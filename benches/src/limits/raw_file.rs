@@ -41,7 +41,8 @@ impl RawFile {
         let flags = i32::try_from((OFlags::DIRECT | OFlags::DSYNC).bits())?;
         let direct = OpenOptions::new().write(true).custom_flags(flags).open(path);
         // Some file systems open it so and refuse the first write.
-        let direct = direct.and_then(|file| file.write_all_at(&noise.bytes()[..PAGE_BYTES], 0).map(|()| file));
+        let direct =
+            direct.and_then(|file| file.write_all_at(&noise.bytes()[..PAGE_BYTES], 0).map(|()| file));
         Ok(match direct {
             Ok(file) => Self { file, direct: true, noise, bytes, at: 0 },
             Err(_) => Self { file, direct: false, noise, bytes, at: 0 },

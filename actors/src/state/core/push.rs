@@ -1,11 +1,10 @@
 //! Pushes: admission, verification, insertion, and the promise behind app hashes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use roadbed_messages::api::workers::{CallId, Order, Verified, VerifyJob};
 use roadbed_messages::api::{ActorKind, Cursors, Error, PushAppHash, PushBlock, PushQc};
-use roadbed_messages::{BlockNumber, FullCommitQc, HeaderHash, VerifiedBlock, VerifiedQc, codec};
+use roadbed_messages::{BlockNumber, HeaderHash, VerifiedBlock, codec};
 
 use super::calls::{Kind, Pending, Stage};
 use super::{Answer, Core, Effect};
@@ -18,7 +17,7 @@ impl Core {
         match push.qc.range(&self.committee) {
             Ok(range) => {
                 let bytes = qc_push_bytes(&push);
-                self.admit(call, Kind::PushQc, range.start.0, bytes, Stage::Waiting, Pending::PushQc(push));
+                self.admit(call, Kind::PushQc, range.start.0, bytes, Stage::Ahead, Pending::PushQc(push));
             }
             Err(error) => self.refuse(Kind::PushQc, call, error.into()),
         }
@@ -66,9 +65,14 @@ impl Core {
     /// Lets pushes go on whose wait is over; answers whether any block or QC may have come in.
     pub(super) fn settle_pushes(&mut self) -> bool {
         let mut progress = false;
-        let admissible = self.cursors().next_qc.0.saturating_add(1).min(self.window_end().0);
-        while let Some(id) = self.calls.next_below(Kind::PushQc, admissible) {
+        // Whatever the window takes is verified, so that all cores are busy and signatures share their batches; what
+        // is valid then waits for its turn.
+        while let Some(id) = self.calls.next_ahead(self.window_end().0) {
             self.calls.set_stage(id, Stage::Queued);
+        }
+        while let Some(id) = self.calls.next_below(Kind::PushQc, self.cursors().next_qc.0.saturating_add(1)) {
+            progress = true;
+            self.insert(id);
         }
         while let Some(id) = self.calls.next_below(Kind::PushBlock, self.blocks_end().0) {
             progress = true;
@@ -132,16 +136,17 @@ impl Core {
         }
         self.workers.progressed(ActorKind::Verifier);
         let Some(call) = self.calls.get(id) else { return };
-        let (kind, number) = (call.kind, BlockNumber(call.number));
-        match (kind, outcome) {
+        match (call.kind, outcome) {
             (_, Err(error)) => self.answer(id, Err(error)),
             (Kind::PushQc, Ok((qc, blocks))) => {
-                let Pending::PushQc(PushQc { qc: pushed, .. }) = &call.pending else {
+                let Pending::PushQc(push) = &call.pending else {
                     unreachable!("calls of this kind hold a QC")
                 };
-                let pushed = Arc::clone(pushed);
-                self.insert(number, &pushed, qc, blocks);
-                self.answer(id, Ok(Answer::Done));
+                let headers = push.qc.headers.len() as u64;
+                if let Some((pending, _)) = self.calls.pending_mut(id) {
+                    *pending = Pending::InsertQc { headers, qc, blocks };
+                }
+                self.calls.set_stage(id, Stage::Waiting);
             }
             (_, Ok((_, blocks))) => {
                 let Some(block) = blocks.into_iter().next() else {
@@ -157,20 +162,19 @@ impl Core {
 
     /// Puts a verified QC at the end of the chain, if that is where it starts *now*, and the blocks that match the
     /// stored headers; all of it or nothing is what any later input sees.
-    fn insert(
-        &mut self,
-        first: BlockNumber,
-        pushed: &FullCommitQc,
-        qc: Option<VerifiedQc>,
-        blocks: Vec<VerifiedBlock>,
-    ) {
+    fn insert(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let first = BlockNumber(call.number);
+        let Pending::InsertQc { headers, qc, blocks } = call.pending.clone() else {
+            unreachable!("a QC that waits for its turn is verified")
+        };
         if let Some(qc) = qc.filter(|qc| qc.range().start == self.cursors().next_qc) {
             self.chain.insert_qc(qc);
         }
         let mut by_hash: BTreeMap<HeaderHash, VerifiedBlock> =
             blocks.into_iter().map(|block| (block.header_hash(), block)).collect();
         // What the pushed QC says of its own length is not verified when it was stale; its headers are counted.
-        let end = first.0.saturating_add(pushed.headers.len() as u64).min(self.cursors().next_qc.0);
+        let end = first.0.saturating_add(headers).min(self.cursors().next_qc.0);
         for number in first.max(self.cursors().next_block).0..end {
             if by_hash.is_empty() {
                 break;
@@ -181,6 +185,7 @@ impl Core {
                 self.chain.insert_block(number, block);
             }
         }
+        self.answer(id, Ok(Answer::Done));
     }
 
     /// Matches a verified block against the header that its number was finalized with.
