@@ -5,5 +5,6 @@
 #![allow(unreachable_pub, reason = "a binary has no public interface")]
 
 mod reconcile;
+mod scenarios;
 mod storm;
 mod world;

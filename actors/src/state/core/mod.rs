@@ -416,8 +416,8 @@ impl Core {
             return;
         }
         loop {
-            let pushed = self.settle_pushes();
             self.settle_logs();
+            let pushed = self.settle_pushes();
             let executed = self.settle_app_hashes();
             if !pushed && !executed {
                 break;

@@ -7,6 +7,7 @@
 //!
 //! Nothing happens by itself: tests let single workers work and single reports arrive, or [`World::run`] everything.
 
+mod callers;
 mod disk;
 mod luck;
 mod oracle;
@@ -17,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use roadbed::Config;
-use roadbed::state::core::{Answer, Core, Effect, Input, Read, ReadError, Request};
+use roadbed::state::core::calls::Bound;
+use roadbed::state::core::{Answer, Bounds, Core, Effect, Input, Read, ReadError, Request};
 use roadbed_messages::api::workers::{
     CallId, Cause, Event, Generation, Loaded, Order, Report, Verified, VerifyJob, WalOrder, WalStart,
 };
@@ -25,6 +27,7 @@ use roadbed_messages::api::{ActorKind, Cursors, Error, Recovered, StartError, St
 use roadbed_messages::testing::{self, TestCommittee};
 use roadbed_messages::{BlockNumber, HeaderHash};
 
+pub use callers::hash;
 pub use disk::Record;
 pub use luck::Luck;
 pub use oracle::Asked;
@@ -56,6 +59,12 @@ impl Default for Setup {
             with_logs: true,
         }
     }
+}
+
+/// Bounds that are full after a few calls.
+pub fn small_bounds() -> Bounds {
+    let bound = Bound { calls_max: 6, bytes_max: 20_000 };
+    Bounds { push_qc: bound, push_block: bound, push_app_hash: bound, get: bound, prune: bound }
 }
 
 pub struct World {
@@ -240,6 +249,8 @@ impl World {
             self.carry_out(effect);
         }
         self.check_after(&before);
+        let more = self.core.handle(self.now, Input::Forget { call: CallId(u64::MAX) });
+        assert!(more.is_empty(), "something was left undone: {more:?}");
     }
 
     fn carry_out(&mut self, effect: Effect) {

@@ -43,13 +43,15 @@ pub struct FakeLog {
     pub wal: WalKind,
     pub disk: Disk,
     pub life: Option<WalLife>,
+    /// Every truncation that was ordered.
+    pub truncations: Vec<u64>,
     first_block: u64,
 }
 
 impl FakeLog {
     pub fn new(wal: WalKind, first_block: u64) -> Self {
         let index = if wal == WalKind::Qcs { 0 } else { first_block };
-        Self { wal, disk: Disk::new(index, first_block), life: None, first_block }
+        Self { wal, disk: Disk::new(index, first_block), life: None, truncations: Vec::new(), first_block }
     }
 
     pub fn start(&mut self, generation: Generation, start: &WalStart) {
@@ -123,7 +125,8 @@ impl FakeLog {
                 life.unanswered.push_back(end_of(records.last().unwrap(), life.next_append - 1));
                 assert!(life.unanswered.len() <= APPEND_ORDERS_MAX, "{wal}: too many orders at once");
             }
-            WalOrder::TruncateBefore { .. } => {
+            WalOrder::TruncateBefore { first } => {
+                self.truncations.push(first.0);
                 assert!(!life.truncating, "{wal}: two truncations at once");
                 life.truncating = true;
             }
