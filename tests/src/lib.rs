@@ -3,6 +3,7 @@
 //! Tests speak to State through its address only, see [`Client`]; nothing here waits for luck: a test waits for a
 //! reply, or asks for the status until it shows what it must.
 
+pub mod chaos;
 mod client;
 mod files;
 mod fixture;

@@ -30,6 +30,7 @@ mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod storage;
+mod verify;
 
 pub use entry::{Appended, Entry, StoredEntry};
 pub use error::WalError;
@@ -40,3 +41,4 @@ pub use reader::Reader;
 pub use replay::Replay;
 pub use segment::SegmentInfo;
 pub use storage::{FileSystem, Listed, LockFault, LockGuard, OpenMode, Storage, StorageFile, SyncPoint};
+pub use verify::{Inspected, InspectedHeader, Report, SegmentOrigin, inspect, verify};

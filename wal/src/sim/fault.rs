@@ -88,7 +88,7 @@ pub struct Fault {
 }
 
 const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
+pub(super) const ENOSPC: i32 = 28;
 
 impl Fault {
     fn new(op: Op, effect: Effect) -> Self {

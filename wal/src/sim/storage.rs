@@ -122,7 +122,7 @@ impl Machine {
     fn room(&self, more: usize) -> io::Result<()> {
         match self.capacity_bytes {
             Some(capacity) if self.disk.used_bytes() + more as u64 > capacity => {
-                Err(io::Error::from(io::ErrorKind::StorageFull))
+                Err(io::Error::from_raw_os_error(super::fault::ENOSPC))
             }
             _ => Ok(()),
         }
