@@ -11,6 +11,11 @@
 //! 4. A length read from disk is never trusted before its checksum, and never above the cap.
 //! 5. Opening costs O(segments) and the last segment; memory does not grow with what is retained.
 
+// The README's example is compiled and run like any other.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod buffer;
 mod entry;
 mod error;
