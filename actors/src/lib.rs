@@ -40,3 +40,8 @@ pub use handle::Roadbed;
 pub use metrics::{LogStats, Stats};
 pub use state::State;
 pub use subscription::Subscription;
+
+/// The README's code is compiled and run as a documentation example.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -27,7 +27,10 @@ mod replay;
 mod scan;
 mod segment;
 mod shared;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod storage;
+mod verify;
 
 pub use entry::{Appended, Entry, StoredEntry};
 pub use error::WalError;
@@ -38,3 +41,4 @@ pub use reader::Reader;
 pub use replay::Replay;
 pub use segment::SegmentInfo;
 pub use storage::{FileSystem, Listed, LockFault, LockGuard, OpenMode, Storage, StorageFile, SyncPoint};
+pub use verify::{Inspected, InspectedHeader, Report, SegmentOrigin, inspect, verify};

@@ -9,7 +9,7 @@ pub use crate::format::header::StreamId;
 pub struct LogOptions {
     /// Which log this is: a directory of another one is refused.
     pub stream: StreamId,
-    /// Bytes of a segment. Default 64 MiB; at least 16 KiB, a multiple of 4 KiB. A larger entry gets a segment of its
+    /// Bytes of a segment. Default 64 MiB; at least 32 KiB, a multiple of 4 KiB. A larger entry gets a segment of its
     /// own size. May differ from one opening to the next.
     pub segment_bytes: u64,
     /// Bytes of the largest entry: nothing larger is taken, nor allocated when a length is read. Default 64 MiB.
@@ -50,8 +50,8 @@ impl LogOptions {
 
     pub(crate) fn check(&self) -> Result<(), WalError> {
         let refuse = |name, reason: &str| Err(WalError::Options { name, reason: reason.to_owned() });
-        if self.segment_bytes < 4 * PAGE || !self.segment_bytes.is_multiple_of(PAGE) {
-            return refuse("segment_bytes", "at least 16 KiB, and a multiple of 4 KiB");
+        if self.segment_bytes < 8 * PAGE || !self.segment_bytes.is_multiple_of(PAGE) {
+            return refuse("segment_bytes", "at least 32 KiB, and a multiple of 4 KiB");
         }
         if self.segment_bytes > 1 << 40 {
             return refuse("segment_bytes", "at most 1 TiB");

@@ -14,6 +14,9 @@ use crate::format::{PAGE, crc32c, page_ceil};
 /// Buffers that are kept for the next groups, so that their memory is touched once.
 const SPARE_BUFFERS: usize = 4;
 
+/// Room that entries leave in a segment for one of the log's own marks, so that the front can move on a full disk.
+const MARK_ROOM: u64 = PAGE;
+
 /// Where the next group would go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
@@ -30,14 +33,20 @@ impl Cursor {
         Self { offset: PAGE, entries: 0, frames_offset: PAGE }
     }
 
-    /// Whether a group of so many bytes and entries fits, with the footer after it.
+    /// Whether a group of so many bytes and entries fits, with a mark and the footer after it.
     pub(crate) fn fits(&self, bytes: u64, entries: u64, segment_bytes: u64) -> bool {
-        self.fits_beside(bytes, entries, segment_bytes) || self.offset == self.frames_offset
+        let end = page_ceil(self.offset + bytes) + MARK_ROOM;
+        end + footer_bytes_max(self.entries + entries) <= segment_bytes
     }
 
-    /// The same, but for something that can also go elsewhere.
-    fn fits_beside(&self, bytes: u64, entries: u64, segment_bytes: u64) -> bool {
-        page_ceil(self.offset + bytes) + footer_bytes_max(self.entries + entries) <= segment_bytes
+    /// Whether one of the log's own marks fits, with the footer after it.
+    pub(crate) fn fits_mark(&self, segment_bytes: u64) -> bool {
+        self.offset + MARK_ROOM + footer_bytes_max(self.entries) <= segment_bytes || self.is_start()
+    }
+
+    /// Whether the segment has no group: then it takes an entry of any size.
+    fn is_start(&self) -> bool {
+        self.offset == self.frames_offset
     }
 
     fn after(&self, bytes: u64, entries: u64) -> Self {
@@ -170,10 +179,10 @@ impl Pending {
         };
         let joins = !self.groups.is_empty()
             && here + bytes <= self.group_bytes_max
-            && at.fits_beside(here + bytes, entries + 1, self.segment_bytes);
+            && at.fits(here + bytes, entries + 1, self.segment_bytes);
         if !joins {
             let after = at.after(here, entries);
-            let roll = !after.fits(bytes, 1, self.segment_bytes);
+            let roll = !after.is_start() && !after.fits(bytes, 1, self.segment_bytes);
             let at = if roll { Cursor::start_of_segment() } else { after };
             let buffer = self.spare.pop().unwrap_or_default();
             self.groups.push_back(Group::new(roll, at, buffer));
@@ -197,7 +206,7 @@ impl Pending {
         let mut at = durable;
         for group in &mut self.groups {
             let (bytes, entries) = (group.bytes(), group.records.len() as u64);
-            group.roll = !at.fits(bytes, entries, self.segment_bytes);
+            group.roll = !at.is_start() && !at.fits(bytes, entries, self.segment_bytes);
             group.at = if group.roll { Cursor::start_of_segment() } else { at };
             at = group.at.after(bytes, entries);
         }

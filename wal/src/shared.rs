@@ -9,7 +9,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, FrameKin
 use crate::format::table::{self, Record};
 use crate::format::{PAGE, PAGE_BYTES};
 use crate::segment::{Handles, Sealed, SegmentFile, SegmentInfo, info, read_failed};
-use crate::storage::{StorageFile, read_full};
+use crate::storage::{StorageFile, read_full, read_up_to};
 
 /// The last segment: its table is in memory, bounded by the segment's size.
 #[derive(Debug)]
@@ -166,6 +166,21 @@ impl Shared {
             end_offset: segment.end_offset,
             end_index: segment.end_index,
         }))
+    }
+
+    /// The key of an entry, without reading it; none outside of the range.
+    pub(crate) fn key_of(&self, index: u64) -> Result<Option<u64>, WalError> {
+        let segment = {
+            let view = self.view();
+            if !(view.first..view.next()).contains(&index) {
+                return Ok(None);
+            }
+            match view.active.record(index) {
+                Some(record) => return Ok(Some(record.key)),
+                None => view.sealed_of(index).cloned(),
+            }
+        };
+        segment.map(|segment| Ok(self.record(&segment, index)?.key)).transpose()
     }
 
     /// The record of an entry of a sealed segment, from the table on disk.
@@ -330,13 +345,13 @@ impl Shared {
     ) -> Result<Result<StoredEntry, String>, WalError> {
         let failed = |error: &std::io::Error| read_failed(&place.file.path, place.offset, error);
         let room = place.end_offset.saturating_sub(place.offset);
-        let ahead = room.min(PAGE);
         let mut front = [0; PAGE_BYTES];
-        let front = &mut front[..usize::try_from(ahead).unwrap_or(PAGE_BYTES)];
-        if front.len() < FRAME_HEADER_BYTES
-            || !read_full(file, front, place.offset).map_err(|error| failed(&error))?
-        {
-            return Ok(Err(FrameFault::Short(ahead).to_string()));
+        let ahead = usize::try_from(room.min(PAGE)).unwrap_or(PAGE_BYTES);
+        // A crash can leave out a part of the padding that fills the last page.
+        let read = read_up_to(file, &mut front[..ahead], place.offset).map_err(|error| failed(&error))?;
+        let front = &front[..read];
+        if front.len() < FRAME_HEADER_BYTES {
+            return Ok(Err(FrameFault::Short(read as u64).to_string()));
         }
         let header = match FrameHeader::decode(front, place.salt, place.offset) {
             Ok((header, _)) => header,

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::StopCell;
 use super::core::{Answer, Core, Effect, Input, ReadError, Request, Retention};
 use super::replies::{Deferred, FromAnswer, Reply};
-use super::workers::{Environment, Lives};
+use super::workers::{Beat, Environment, Lives};
 use crate::reader::{ReaderPool, Source};
 
 /// Asks what the retention policies need to know.
@@ -155,11 +155,9 @@ impl State {
 
     /// Looks at the age of running operations and at who no longer waits; then again after the interval.
     fn beat(&mut self, ctx: &mut Context<Self>) {
-        for (actor, generation, beat) in self.lives.beats() {
-            let (running_for_seconds, job) = match beat {
-                Some((running_for, job)) => (Some(running_for.as_secs_f64()), Some(job)),
-                None => (None, None),
-            };
+        for Beat { actor, generation, running } in self.lives.beats() {
+            let running_for_seconds = running.map(|(running_for, _)| running_for.as_secs_f64());
+            let job = running.map(|(_, job)| job);
             let event = Event::Beat { running_for_seconds, job };
             self.input(Input::Report(Report { actor, generation, event }), ctx);
         }

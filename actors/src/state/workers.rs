@@ -174,6 +174,13 @@ impl IoThreads {
 /// How often a thread's heartbeat is looked at while its end is waited for.
 const HEARTBEAT_LOOK: Duration = Duration::from_millis(100);
 
+/// The oldest running operation of a worker's threads, if any runs, with its job.
+pub(super) struct Beat {
+    pub(super) actor: ActorKind,
+    pub(super) generation: Generation,
+    pub(super) running: Option<(Duration, CallId)>,
+}
+
 /// The present lives of all workers.
 #[derive(Default)]
 pub(super) struct Lives {
@@ -259,14 +266,11 @@ impl Lives {
     }
 
     /// For each worker with threads: how long its oldest running operation has been running, and its job.
-    pub(super) fn beats(&self) -> Vec<(ActorKind, Generation, Option<(Duration, CallId)>)> {
-        fn beat<A: Actor>(
-            actor: ActorKind,
-            life: Option<&Life<A>>,
-        ) -> Option<(ActorKind, Generation, Option<(Duration, CallId)>)> {
+    pub(super) fn beats(&self) -> Vec<Beat> {
+        fn beat<A: Actor>(actor: ActorKind, life: Option<&Life<A>>) -> Option<Beat> {
             let life = life?;
-            let oldest = life.heartbeats.iter().filter_map(Heartbeat::running_for).max();
-            Some((actor, life.generation, oldest))
+            let running = life.heartbeats.iter().filter_map(Heartbeat::running_for).max();
+            Some(Beat { actor, generation: life.generation, running })
         }
         [
             beat(ActorKind::QcWal, self.qc_wal.as_ref()),

@@ -117,7 +117,7 @@ fn create_log<R: Record>(
 ) -> Result<(), StartError> {
     let dir = paths.log(R::WAL);
     let to_error = |error: WalError| start_error(&dir, &error);
-    let judged = Log::judge(Arc::clone(storage), &dir, options.clone()).map_err(to_error)?;
+    let judged = Log::judge(Arc::clone(storage), &dir, options).map_err(to_error)?;
     let facts = judged.facts();
     if facts.first != facts.next {
         return Err(StartError::Foreign {
@@ -136,8 +136,7 @@ fn create_log<R: Record>(
     let mut log = if facts.exists {
         judged.open().map_err(to_error)?
     } else {
-        drop(judged);
-        Log::create(Arc::clone(storage), &dir, options, first_index).map_err(to_error)?
+        judged.create(first_index).map_err(to_error)?
     };
     if log.range().end != first_index {
         log.reset(first_index).map_err(to_error)?;

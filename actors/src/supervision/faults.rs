@@ -78,6 +78,14 @@ impl Faults {
         self.0.count.fetch_add(1, Ordering::Release);
     }
 
+    /// Takes back what has not happened yet.
+    pub fn clear(&self) {
+        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten: usize = queues.values().map(VecDeque::len).sum();
+        queues.clear();
+        self.0.count.fetch_sub(forgotten, Ordering::Release);
+    }
+
     /// How many injected faults have not happened yet.
     pub fn outstanding(&self) -> usize {
         self.0.count.load(Ordering::Acquire)

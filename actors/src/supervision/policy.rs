@@ -40,7 +40,10 @@ impl Default for RestartPolicy {
 pub struct FailureLog {
     /// When it failed, within the window, oldest first.
     recent: VecDeque<Duration>,
+    /// All failures since the last progress: the backoff grows with them.
     since_progress: u32,
+    /// Those of them that the budget counts.
+    counted_since_progress: u32,
 }
 
 /// What to do about a failure.
@@ -59,9 +62,11 @@ impl FailureLog {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
+        self.counted_since_progress = self.counted_since_progress.saturating_add(1);
         let delay = self.outside_budget(policy, jitter);
         let recent = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
-        if recent > policy.restarts_max || self.since_progress > policy.failures_without_progress_max {
+        if recent > policy.restarts_max || self.counted_since_progress > policy.failures_without_progress_max
+        {
             Verdict::Escalate
         } else {
             Verdict::RestartAfter(delay)
@@ -73,12 +78,13 @@ impl FailureLog {
         let doublings = self.since_progress.min(30);
         self.since_progress = self.since_progress.saturating_add(1);
         let delay = policy.backoff_min.saturating_mul(1 << doublings).min(policy.backoff_max);
-        delay.mul_f64(1.0 - jitter / 2.0)
+        delay.saturating_sub(delay.mul_f64(jitter / 2.0))
     }
 
     /// The worker did what it is there for: the next failure starts from the shortest delay again.
     pub fn progressed(&mut self) {
         self.since_progress = 0;
+        self.counted_since_progress = 0;
     }
 }
 
@@ -132,6 +138,27 @@ mod tests {
             (0..6).map(|n| log.failed(&POLICY, Duration::from_secs(n * 100), 0.0)).collect();
         assert!(verdicts[..5].iter().all(|verdict| matches!(verdict, Verdict::RestartAfter(_))));
         assert_eq!(verdicts[5], Verdict::Escalate);
+    }
+
+    #[test]
+    fn what_no_budget_counts_does_not_spend_it() {
+        let mut log = FailureLog::default();
+        for _ in 0..1000 {
+            log.outside_budget(&POLICY, 0.0);
+        }
+        let verdict = log.failed(&POLICY, Duration::from_secs(1), 0.0);
+        assert_eq!(
+            verdict,
+            Verdict::RestartAfter(POLICY.backoff_max),
+            "it only waits as long as it did before"
+        );
+    }
+
+    #[test]
+    fn delays_without_a_limit_do_not_overflow() {
+        let policy = RestartPolicy { backoff_min: Duration::MAX, backoff_max: Duration::MAX, ..POLICY };
+        assert_eq!(FailureLog::default().outside_budget(&policy, 0.0), Duration::MAX);
+        assert!(FailureLog::default().outside_budget(&policy, 0.99) < Duration::MAX);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::supervision::{Faults, Heartbeat, panic_message};
 
 /// The most jobs whose signatures are checked in one batch.
 const BATCH_JOBS_MAX: usize = 16;
+/// A batch ends with the job that brings it to this many bytes of transactions: hashing them takes longer than sharing
+/// a batch saves, and the other threads would have nothing to do.
+const BATCH_BYTES_TARGET: usize = 256 << 10;
 /// Checking is throughput work: at the lowest priority it does not delay State's replies.
 const NICENESS: i32 = 19;
 
@@ -47,10 +50,13 @@ pub(crate) fn start(
                 tracing::debug!(%error, "the verifier's threads keep their priority");
             }
             while let Ok(first) = queue.recv() {
+                let mut bytes = tx_bytes(&first);
                 let mut batch = vec![first];
                 while batch.len() < BATCH_JOBS_MAX
+                    && bytes < BATCH_BYTES_TARGET
                     && let Ok(job) = queue.try_recv()
                 {
+                    bytes += tx_bytes(&job);
                     batch.push(job);
                 }
                 if let Err(died) = context.work_on(&heartbeat, batch, &report) {
@@ -100,6 +106,10 @@ impl PoolContext {
             }
         }
     }
+}
+
+fn tx_bytes(job: &VerifyJob) -> usize {
+    job.blocks.iter().map(|block| block.payload.txs.total_bytes()).sum()
 }
 
 /// Verifies jobs, in their order: all QCs' signatures in one batch, then each job's blocks.

@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use roadbed_messages::api::StartError;
 use roadbed_messages::api::workers::{CallId, Cause, Event, LogFacts, LogPlan, WalOrder, WalStart};
 use roadbed_messages::{BlockNumber, Committee};
@@ -17,6 +17,11 @@ use crate::metrics::WalStats;
 use crate::reader::ReaderSlot;
 use crate::store::{StoreLock, start_error};
 use crate::supervision::{Faults, Heartbeat, Injected, panic_message};
+
+/// A log to which nothing comes for so long does its housekeeping.
+const IDLE_AFTER: Duration = Duration::from_millis(20);
+/// Between two steps of it, so that the other log's writes find the disk free.
+const IDLE_STEP_PAUSE: Duration = Duration::from_millis(2);
 
 /// Held by a log's I/O thread for its whole life: lives of one worker follow each other, they never overlap.
 #[derive(Clone, Debug, Default)]
@@ -107,8 +112,7 @@ impl ThreadContext {
         self.reader.set(log.reader());
         report(Event::Opened { next_index: log.range().end });
         loop {
-            let Ok(order) = orders.recv() else { return Err(Failure::Abandoned) };
-            let mut next = Some(order);
+            let mut next = Some(self.next_order::<R>(&mut log, orders)?);
             while let Some(order) = next.take() {
                 match order {
                     WalOrder::Append { first_index, records } => {
@@ -125,6 +129,27 @@ impl ThreadContext {
                 }
             }
         }
+    }
+
+    /// Waits for an order; while none comes, the log does its housekeeping in small steps.
+    fn next_order<R: Record>(
+        &self,
+        log: &mut Log,
+        orders: &Receiver<WalOrder<R>>,
+    ) -> Result<WalOrder<R>, Failure> {
+        let mut more = true;
+        let mut pause = IDLE_AFTER;
+        while more {
+            match orders.recv_timeout(pause) {
+                Ok(order) => return Ok(order),
+                Err(RecvTimeoutError::Disconnected) => return Err(Failure::Abandoned),
+                Err(RecvTimeoutError::Timeout) => {
+                    more = self.heartbeat.during(CallId(0), || log.idle())?;
+                    pause = IDLE_STEP_PAUSE;
+                }
+            }
+        }
+        orders.recv().map_err(|_| Failure::Abandoned)
     }
 
     /// Makes one group durable: the records of one order, and of whatever has come since, up to the group's size.
@@ -213,12 +238,14 @@ impl ThreadContext {
 
     fn carry_out<R: Record>(&self, judged: Judged, plan: &LogPlan) -> Result<Log, Failure> {
         let mut log = if let Some(index) = plan.create_at {
-            // The store's lock and the tenancy keep everybody else out while the log's own lock is free.
-            drop(judged);
             if plan.set_aside {
+                // The store's lock and the tenancy keep everybody else out while the log's own lock is free.
+                drop(judged);
                 set_aside(&*self.storage, &self.dir, &self.aside, R::WAL.name())?;
+                Log::create(Arc::clone(&self.storage), &self.dir, self.options.clone(), index)?
+            } else {
+                judged.create(index)?
             }
-            Log::create(Arc::clone(&self.storage), &self.dir, self.options.clone(), index)?
         } else {
             judged.open()?
         };

@@ -1,3 +1,10 @@
 //! Message-level integration tests, driven through actor addresses and the handle.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed unwrap is a failed test, and what a test prints is shown when it fails"
+)]
+
+mod messages;
 mod smoke;

@@ -215,14 +215,13 @@ impl Facts {
 
     fn of(header: &Header, tail: &Tail, shared: &Arc<Shared>) -> Result<Self, WalError> {
         let range = shared.range();
-        let first_key =
-            shared.first_where(|_| true)?.map(|index| Reader::new(shared.clone()).get(index)).transpose()?;
+        let first_key = shared.key_of(range.start)?;
         let view = shared.view();
         Ok(Self {
             exists: true,
             first: range.start,
             next: range.end,
-            first_key: first_key.flatten().map(|entry| entry.key),
+            first_key,
             last_key: view.last_key(),
             never_used: !header.used && tail.records.is_empty() && view.sealed.is_empty(),
             torn_bytes: tail.torn_bytes,

@@ -6,7 +6,7 @@ use super::sync::{Ending, sealed};
 use super::{Log, cursor};
 use crate::error::{ADVICE_READ, WalError};
 use crate::format::PAGE;
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::format::header::{SegmentKind, TablePlace};
 use crate::format::table::{self, Record};
 use crate::log::retire::Retired;
@@ -48,7 +48,7 @@ impl Log {
             let view = self.shared.view();
             (cursor(&view.active), view.next())
         };
-        if at.fits(frame_bytes(TRIM_BYTES), 0, self.options.segment_bytes) {
+        if at.fits_mark(self.options.segment_bytes) {
             let frame = Frame { kind: FrameKind::Trim, index, key: 0, digest: 0, length: TRIM_BYTES };
             let mut group = Group::of_mark(at, frame, &i.to_le_bytes());
             self.write_group(&mut group)?;

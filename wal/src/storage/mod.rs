@@ -230,16 +230,21 @@ pub(crate) fn write_durably(
 
 /// Fills `buffer` from `offset` on; `false` when the file ends before.
 pub(crate) fn read_full(file: &dyn StorageFile, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    Ok(read_up_to(file, buffer, offset)? == buffer.len())
+}
+
+/// Fills `buffer` from `offset` on as far as the file goes; answers how far.
+pub(crate) fn read_up_to(file: &dyn StorageFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], offset + done as u64) {
-            Ok(0) => return Ok(false),
+            Ok(0) => break,
             Ok(read) => done += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(true)
+    Ok(done)
 }
 
 /// Opens a file for durable writes: direct ones where wanted and possible.

@@ -3,8 +3,17 @@
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
-    reason = "a test that can't go on fails; the machines that run it have 64 bits"
+    clippy::print_stdout,
+    reason = "a test that can't go on fails; the machines that run it have 64 bits; what it prints is asked for"
 )]
 
 mod basics;
+mod corruption;
+mod crashes;
+mod faults;
+mod golden;
+mod model;
+mod script;
+mod sim_disk;
 mod support;
+mod sync_audit;

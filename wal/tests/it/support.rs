@@ -41,7 +41,7 @@ impl Disk {
 
 /// The payload of an index in a life of the log: what is written after a cut differs from what was cut.
 pub(crate) fn payload(index: u64, life: u64, len: usize) -> Vec<u8> {
-    let seed = (index << 8 | life).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let seed = index.wrapping_mul(256).wrapping_add(life).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     seed.to_le_bytes().iter().copied().cycle().take(len).collect()
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn append(log: &mut Log, indices: std::ops::Range<u64>, life: u64, le
 }
 
 pub(crate) fn digest(index: u64, life: u64) -> u64 {
-    (index * 31 + life) | 1 << 63
+    index.wrapping_mul(31).wrapping_add(life) | 1 << 63
 }
 
 pub(crate) fn stored(index: u64, life: u64, len: usize) -> StoredEntry {

@@ -2,7 +2,7 @@
 //!
 //! Every call that is not answered at once stands here under its kind, until it is answered or its caller is gone.
 //! Each kind has a bound of its own in calls and in bytes, so that pushes that wait can never lock out what would
-//! free them. When a bound is full the *highest* number among those that only wait is answered Busy, so that a
+//! free them. When a bound is full the *highest* number that waits or is being verified is answered Busy, so that a
 //! lower one gets in: progress always needs the lowest. For what is needed next there is a small reserve beyond the
 //! bound, so that a flood of copies of old numbers can't lock it out either.
 
@@ -12,7 +12,9 @@ use std::ops::Range;
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::CallId;
 use roadbed_messages::api::{Error, PushBlock, PushQc};
-use roadbed_messages::{AppHash, VerifiedBlock};
+use roadbed_messages::{AppHash, VerifiedBlock, VerifiedQc};
+
+use super::Request;
 
 /// Calls beyond a full bound that are let in when they bring exactly what is needed next.
 const NEEDED_NEXT_RESERVE: usize = 16;
@@ -60,6 +62,11 @@ impl Kind {
         Self::Shutdown,
     ];
 
+    /// The kind of a stream.
+    pub fn of_stream(only_durable: bool) -> Self {
+        if only_durable { Self::SubscribeDurable } else { Self::Subscribe }
+    }
+
     /// The name used in errors, metrics and the status.
     pub fn name(self) -> &'static str {
         match self {
@@ -92,6 +99,15 @@ pub struct Bound {
 pub enum Pending {
     /// A QC push.
     PushQc(PushQc),
+    /// A QC push that is verified and waits for its turn.
+    InsertQc {
+        /// How many headers it brought.
+        headers: u64,
+        /// The QC, unless it was stale when its job was given.
+        qc: Option<VerifiedQc>,
+        /// Its blocks.
+        blocks: Vec<VerifiedBlock>,
+    },
     /// A block push that is not verified yet.
     PushBlock(PushBlock),
     /// A block push that waits for its QC.
@@ -112,6 +128,8 @@ pub enum Pending {
     TryGet,
     /// The same, by its header's hash.
     ByHash,
+    /// Anything that came before recovery was done.
+    Early(Request),
     /// A pruning: the range that it took out.
     Prune(Range<BlockNumber>),
     /// An ordered shutdown.
@@ -121,6 +139,10 @@ pub enum Pending {
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Until recovery is done.
+    Early,
+    /// Until the window reaches its number.
+    Ahead,
     /// Until a cursor has passed its number.
     Waiting,
     /// Until the verifier takes it: the lowest number first.
@@ -160,12 +182,16 @@ struct Held {
 #[derive(Debug, Default)]
 pub struct Calls {
     table: BTreeMap<CallId, Call>,
+    /// Those in [`Stage::Ahead`].
+    ahead: BTreeSet<(u64, CallId)>,
     /// Those in [`Stage::Waiting`].
     waiting: BTreeSet<(Kind, u64, CallId)>,
     /// Those in [`Stage::Queued`], in the order in which State needs them.
     queued: BTreeSet<(u64, CallId)>,
-    /// Both of them: what may still be displaced.
-    idle: BTreeSet<(Kind, u64, CallId)>,
+    /// What may make room for a lower number: a job that is with the verifier is then done for nobody.
+    displaceable: BTreeSet<(Kind, u64, CallId)>,
+    /// All of them, by kind.
+    by_kind: BTreeSet<(Kind, CallId)>,
     held: BTreeMap<Kind, Held>,
 }
 
@@ -190,7 +216,7 @@ impl Calls {
         let fits = |calls: usize, bytes: u64| {
             calls == 0 || (calls < bound.calls_max && bytes.saturating_add(call.bytes) <= bound.bytes_max)
         };
-        for (_, number, victim) in self.idle.range(of_kind(call.kind)).rev() {
+        for (_, number, victim) in self.displaceable.range(of_kind(call.kind)).rev() {
             if fits(calls, bytes) || *number <= call.number {
                 break;
             }
@@ -212,6 +238,7 @@ impl Calls {
         let held = self.held.entry(call.kind).or_default();
         held.calls += 1;
         held.bytes = held.bytes.saturating_add(call.bytes);
+        self.by_kind.insert((call.kind, id));
         let stage = call.stage;
         let previous = self.table.insert(id, call);
         debug_assert!(previous.is_none(), "a call id is used once");
@@ -223,6 +250,7 @@ impl Calls {
     pub fn remove(&mut self, id: CallId) -> Option<Call> {
         self.set_stage(id, Stage::Finishing);
         let call = self.table.remove(&id)?;
+        self.by_kind.remove(&(call.kind, id));
         if let Some(held) = self.held.get_mut(&call.kind) {
             held.calls -= 1;
             held.bytes = held.bytes.saturating_sub(call.bytes);
@@ -245,14 +273,22 @@ impl Calls {
         let Some(call) = self.table.get_mut(&id) else { return };
         call.stage = stage;
         let key = (call.kind, call.number, id);
+        set_member(&mut self.ahead, (call.number, id), stage == Stage::Ahead);
         set_member(&mut self.waiting, key, stage == Stage::Waiting);
         set_member(&mut self.queued, (call.number, id), stage == Stage::Queued);
-        set_member(&mut self.idle, key, matches!(stage, Stage::Waiting | Stage::Queued));
+        set_member(&mut self.displaceable, key, !matches!(stage, Stage::Reading | Stage::Finishing));
     }
 
-    /// The call that the verifier should take next.
-    pub fn next_queued(&self) -> Option<CallId> {
-        self.queued.first().map(|(_, id)| *id)
+    /// The call that the verifier should take next: the lowest from `needed` on, else the lowest of all.
+    pub fn next_queued(&self, needed: u64) -> Option<CallId> {
+        let next = self.queued.range((needed, CallId(0))..).next().or_else(|| self.queued.first());
+        next.map(|(_, id)| *id)
+    }
+
+    /// The lowest call that waits for the window, if the window ends beyond it.
+    pub fn next_ahead(&self, window_end: u64) -> Option<CallId> {
+        let (number, id) = *self.ahead.first()?;
+        (number < window_end).then_some(id)
     }
 
     /// The lowest waiting call of a kind whose number is below `cursor`.
@@ -263,7 +299,7 @@ impl Calls {
 
     /// All calls of one kind, oldest first.
     pub fn of_kind(&self, kind: Kind) -> Vec<CallId> {
-        self.table.iter().filter(|(_, call)| call.kind == kind).map(|(id, _)| *id).collect()
+        self.by_kind.range((kind, CallId(0))..=(kind, CallId(u64::MAX))).map(|(_, id)| *id).collect()
     }
 
     /// All calls, oldest first.

@@ -5,7 +5,7 @@
 //! retained is read from the logs. Only verified values enter, by their types.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use roadbed_messages::api::Cursors;
 use roadbed_messages::{BlockNumber, GlobalBlock, HeaderHash, VerifiedBlock, VerifiedQc};
@@ -102,8 +102,8 @@ impl Chain {
 
     /// The QC of block `number`, if it is in memory.
     pub fn qc(&self, number: BlockNumber) -> Option<&IndexedQc> {
-        let (_, found) = self.qcs.range(number.saturating_add(1)..).next()?;
-        (found.qc.range().start <= number).then_some(found)
+        let (_, found) = self.qcs.range(above(number)).next()?;
+        found.qc.range().contains(&number).then_some(found)
     }
 
     /// The block, if it is in memory, whether in the contiguous run or above a gap.
@@ -128,7 +128,7 @@ impl Chain {
 
     /// The QCs in memory that end above `from`, in order.
     pub fn qcs_from(&self, from: BlockNumber) -> impl Iterator<Item = &IndexedQc> {
-        self.qcs.range(from.saturating_add(1)..).map(|(_, qc)| qc)
+        self.qcs.range(above(from)).map(|(_, qc)| qc)
     }
 
     /// The blocks of the contiguous run in memory from `from` on, in order.
@@ -165,21 +165,22 @@ impl Chain {
         first..new_first
     }
 
-    /// Lets go of durable blocks, oldest first, until at most `bytes_max` are held or nothing more may go.
+    /// Lets go of blocks, oldest first, until at most `bytes_max` are held or nothing more may go.
     ///
-    /// `qcs_durable` and `blocks_durable` are the two logs' durable points: nothing at or beyond its own goes.
-    pub fn evict(&mut self, bytes_max: u64, qcs_durable: BlockNumber, blocks_durable: BlockNumber) {
+    /// What goes is read back from both logs, so it must be durable in both: a block whose QC is not could be found
+    /// nowhere.
+    pub fn evict(&mut self, bytes_max: u64) {
+        let durable = self.cursors.next_block_to_persist;
         while self.memory_bytes > bytes_max {
-            let Some((&number, _)) = self.blocks.first_key_value() else { break };
-            if number >= blocks_durable.min(self.cursors.next_block) {
-                break;
+            match self.blocks.first_key_value() {
+                Some((&number, _)) if number < durable => self.drop_block(number),
+                _ => break,
             }
-            self.drop_block(number);
         }
         // A QC is needed while one of its blocks is held or missing.
-        let oldest = self.blocks.first_key_value().map_or(self.cursors.next_block, |(number, _)| *number);
+        let oldest = self.blocks.first_key_value().map_or(durable, |(number, _)| *number);
         if self.memory_bytes > bytes_max {
-            self.drop_qcs_ending_by(oldest.min(qcs_durable).min(self.cursors.next_block));
+            self.drop_qcs_ending_by(oldest.min(durable));
         }
     }
 
@@ -202,4 +203,9 @@ impl Chain {
             self.memory_bytes -= entry.remove().qc.size_bytes() as u64;
         }
     }
+}
+
+/// Everything above a number, also above the last one that there is.
+fn above(number: BlockNumber) -> (Bound<BlockNumber>, Bound<BlockNumber>) {
+    (Bound::Excluded(number), Bound::Unbounded)
 }

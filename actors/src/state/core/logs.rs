@@ -248,8 +248,8 @@ impl Core {
 
     /// Lets go of what the logs hold durably, down to the memory limit. Without logs nothing may go.
     pub(super) fn evict(&mut self) {
-        if let Some(logs) = &self.logs {
-            self.chain.evict(self.config.memory_bytes_max, logs.qcs.durable, logs.blocks.durable);
+        if self.logs.is_some() {
+            self.chain.evict(self.config.memory_bytes_max);
         }
     }
 }

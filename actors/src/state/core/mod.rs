@@ -18,6 +18,7 @@
 pub mod app;
 pub mod calls;
 pub mod chain;
+mod early;
 mod logs;
 mod push;
 pub mod reconcile;
@@ -203,7 +204,8 @@ pub enum Effect {
         /// What to read.
         read: Read,
     },
-    /// Have recovery read and verify what belongs in memory, from both logs.
+    /// Have recovery read and verify what belongs in memory, from both logs. Every load must be answered by exactly
+    /// one [`Input::Loaded`], with an error if its logs fail under it; only then the next one is ordered.
     Load {
         /// The oldest block retained.
         first: BlockNumber,
@@ -242,19 +244,16 @@ pub struct Core {
     recovered: Option<Recovered>,
     app: AppHashes,
     calls: Calls,
-    /// Calls that came before recovery was done, in order.
-    early: Vec<(CallId, Request)>,
     /// `None` without a data directory: everything counts as durable at once.
     logs: Option<Logs>,
     workers: Workers,
     /// Jobs with the verifier's present life.
     verifying: BTreeMap<CallId, Generation>,
+    /// Whether the next job should be one that the chain may need to go on.
+    needed_job_next: bool,
     rejected: BTreeMap<&'static str, u64>,
     effects: Vec<Effect>,
 }
-
-/// The most calls that wait for recovery to end.
-const EARLY_CALLS_MAX: usize = 4096;
 
 impl Core {
     /// A core that has not begun. `seed` feeds the jitter of backoffs.
@@ -271,10 +270,10 @@ impl Core {
             recovered: None,
             app: AppHashes::default(),
             calls: Calls::default(),
-            early: Vec::new(),
             logs: with_logs.then(|| Logs::new(first_block)),
             workers: Workers::new(with_logs),
             verifying: BTreeMap::new(),
+            needed_job_next: true,
             rejected: BTreeMap::new(),
             effects: Vec::new(),
             committee,
@@ -288,17 +287,14 @@ impl Core {
         match input {
             Input::Begin => self.begin(),
             Input::Call { call, request } => self.on_call(call, request),
-            Input::Forget { call } => {
-                self.calls.remove(call);
-                self.early.retain(|(early, _)| *early != call);
-            }
+            Input::Forget { call } => drop(self.calls.remove(call)),
             Input::Report(report) => self.on_report(report),
             Input::ReadDone { call, result } => self.on_read(call, result),
             Input::Loaded(result) => self.on_loaded(result),
             Input::Tick => self.on_tick(),
         }
         self.settle();
-        debug_assert!(self.chain.cursors().in_order(), "{:?}", self.chain.cursors());
+        assert!(self.chain.cursors().in_order(), "the cursors lost their order: {:?}", self.chain.cursors());
         std::mem::take(&mut self.effects)
     }
 
@@ -337,12 +333,7 @@ impl Core {
             }
             Phase::Recovering(_) => match request {
                 Request::GetStatus | Request::NextBlock | Request::Shutdown => {}
-                request if self.early.len() < EARLY_CALLS_MAX => return self.early.push((call, request)),
-                _ => {
-                    let waiting = self.early.len();
-                    let busy = Error::Busy { kind: "recovery", number: 0, waiting, waiting_bytes: 0 };
-                    return self.answer(call, Err(busy));
-                }
+                request => return self.admit_early(call, request),
             },
             Phase::Running => {}
         }
@@ -350,17 +341,17 @@ impl Core {
             Request::PushQc(push) => self.on_push_qc(call, push),
             Request::PushBlock(push) => self.on_push_block(call, push),
             Request::PushAppHash(push) => self.on_push_app_hash(call, push),
-            Request::GetQc(get) => self.wait(call, Kind::GetQc, get.number, Pending::GetQc),
-            Request::GetBlock(get) => self.wait(call, Kind::GetBlock, get.number, Pending::GetBlock),
+            Request::GetQc(get) => self.on_get(call, Kind::GetQc, get.number, Pending::GetQc),
+            Request::GetBlock(get) => self.on_get(call, Kind::GetBlock, get.number, Pending::GetBlock),
             Request::GetGlobalBlock(get) => {
-                self.wait(call, Kind::GetBlock, get.number, Pending::GetGlobalBlock)
+                self.on_get(call, Kind::GetBlock, get.number, Pending::GetGlobalBlock)
             }
             Request::GetAppProposal(get) => {
-                self.wait(call, Kind::GetAppProposal, get.number, Pending::GetAppProposal(None));
+                self.on_get(call, Kind::GetAppProposal, get.number, Pending::GetAppProposal(None));
             }
             Request::Subscribe(subscribe) => {
-                let kind = if subscribe.only_durable { Kind::SubscribeDurable } else { Kind::Subscribe };
-                self.wait(call, kind, subscribe.from, Pending::Subscribe(subscribe.blocks_max));
+                let kind = Kind::of_stream(subscribe.only_durable);
+                self.on_get(call, kind, subscribe.from, Pending::Subscribe(subscribe.blocks_max));
             }
             Request::TryGetBlock(get) => self.on_try_get(call, get.number),
             Request::GetBlockByHash(get) => self.on_get_by_hash(call, get.hash),
@@ -380,6 +371,8 @@ impl Core {
     fn admit(&mut self, id: CallId, kind: Kind, number: u64, bytes: u64, stage: Stage, pending: Pending) {
         let bound = self.config.bounds.of(kind);
         let needed_next = match kind {
+            // Before recovery is done nobody knows what that will be.
+            _ if stage == Stage::Early => None,
             Kind::PushQc => Some(self.cursors().next_qc.0),
             Kind::PushBlock => Some(self.cursors().next_block.0),
             _ => None,
@@ -388,10 +381,10 @@ impl Core {
         match self.calls.admit(id, call, bound, needed_next) {
             Admission::Admitted(displaced) => {
                 for (call, busy) in displaced {
-                    self.answer(call, Err(busy));
+                    self.refuse(kind, call, busy);
                 }
             }
-            Admission::Refused(busy) => self.answer(id, Err(busy)),
+            Admission::Refused(busy) => self.refuse(kind, id, busy),
         }
     }
 
@@ -402,10 +395,19 @@ impl Core {
     /// Answers a call and takes it out of the table.
     fn answer(&mut self, call: CallId, answer: Result<Answer, Error>) {
         let kind = self.calls.remove(call).map(|call| call.kind);
-        if let (Err(error), Some(Kind::PushQc | Kind::PushBlock | Kind::PushAppHash)) = (&answer, kind) {
+        match (answer, kind) {
+            (Err(error), Some(kind)) => self.refuse(kind, call, error),
+            (answer, _) => self.effects.push(Effect::Reply { call, answer }),
+        }
+    }
+
+    /// Answers a call that is not in the table with an error; a push that is refused for what it is, is counted.
+    fn refuse(&mut self, kind: Kind, call: CallId, error: Error) {
+        let push = matches!(kind, Kind::PushQc | Kind::PushBlock | Kind::PushAppHash);
+        if push && !matches!(error, Error::Stopped(_)) {
             *self.rejected.entry(error.reason()).or_default() += 1;
         }
-        self.effects.push(Effect::Reply { call, answer });
+        self.effects.push(Effect::Reply { call, answer: Err(error) });
     }
 
     /// Carries on whatever the last input made possible, until nothing more is.
@@ -414,8 +416,8 @@ impl Core {
             return;
         }
         loop {
-            let pushed = self.settle_pushes();
             self.settle_logs();
+            let pushed = self.settle_pushes();
             let executed = self.settle_app_hashes();
             if !pushed && !executed {
                 break;

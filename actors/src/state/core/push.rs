@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use roadbed_messages::api::workers::{CallId, Order, Verified, VerifyJob};
-use roadbed_messages::api::{ActorKind, Error, PushAppHash, PushBlock, PushQc};
-use roadbed_messages::{BlockNumber, FullCommitQc, HeaderHash, VerifiedBlock, VerifiedQc, codec};
+use roadbed_messages::api::{ActorKind, Cursors, Error, PushAppHash, PushBlock, PushQc};
+use roadbed_messages::{BlockNumber, HeaderHash, VerifiedBlock, codec};
 
 use super::calls::{Kind, Pending, Stage};
 use super::{Answer, Core, Effect};
@@ -16,11 +16,10 @@ impl Core {
     pub(super) fn on_push_qc(&mut self, call: CallId, push: PushQc) {
         match push.qc.range(&self.committee) {
             Ok(range) => {
-                let blocks: u64 = push.blocks.iter().map(|block| size_bytes(&**block)).sum();
-                let bytes = size_bytes(&*push.qc).saturating_add(blocks);
-                self.admit(call, Kind::PushQc, range.start.0, bytes, Stage::Waiting, Pending::PushQc(push));
+                let bytes = qc_push_bytes(&push);
+                self.admit(call, Kind::PushQc, range.start.0, bytes, Stage::Ahead, Pending::PushQc(push));
             }
-            Err(error) => self.reject(call, error.into()),
+            Err(error) => self.refuse(Kind::PushQc, call, error.into()),
         }
     }
 
@@ -31,15 +30,9 @@ impl Core {
 
     pub(super) fn on_push_app_hash(&mut self, call: CallId, push: PushAppHash) {
         match self.out_of_order(&push) {
-            Some(error) => self.reject(call, error),
+            Some(error) => self.refuse(Kind::PushAppHash, call, error),
             None => self.wait(call, Kind::PushAppHash, push.number, Pending::PushAppHash(push.hash)),
         }
-    }
-
-    /// Refuses a push that never got into the table.
-    fn reject(&mut self, call: CallId, error: Error) {
-        *self.rejected.entry(error.reason()).or_default() += 1;
-        self.answer(call, Err(error));
     }
 
     fn out_of_order(&self, push: &PushAppHash) -> Option<Error> {
@@ -58,14 +51,30 @@ impl Core {
         BlockNumber(base.0.saturating_add(self.config.window_blocks))
     }
 
+    /// The first block that may not come in yet: the one without a QC, or the first whose QC starts beyond the window,
+    /// which happens after a start on many QCs with few blocks. Measured from what is durable as well, for there the
+    /// application can't go ahead.
+    fn blocks_end(&self) -> BlockNumber {
+        let Cursors { next_block_to_persist, next_block, next_qc, .. } = self.cursors();
+        let window =
+            next_block_to_persist.0.saturating_add(self.config.window_blocks).max(self.window_end().0);
+        let last = self.chain.qc(BlockNumber(window.saturating_sub(1)));
+        last.map_or(BlockNumber(window), |last| last.qc.range().end).max(next_block).min(next_qc)
+    }
+
     /// Lets pushes go on whose wait is over; answers whether any block or QC may have come in.
     pub(super) fn settle_pushes(&mut self) -> bool {
         let mut progress = false;
-        let admissible = self.cursors().next_qc.0.saturating_add(1).min(self.window_end().0);
-        while let Some(id) = self.calls.next_below(Kind::PushQc, admissible) {
+        // Whatever the window takes is verified, so that all cores are busy and signatures share their batches; what
+        // is valid then waits for its turn.
+        while let Some(id) = self.calls.next_ahead(self.window_end().0) {
             self.calls.set_stage(id, Stage::Queued);
         }
-        while let Some(id) = self.calls.next_below(Kind::PushBlock, self.cursors().next_qc.0) {
+        while let Some(id) = self.calls.next_below(Kind::PushQc, self.cursors().next_qc.0.saturating_add(1)) {
+            progress = true;
+            self.insert(id);
+        }
+        while let Some(id) = self.calls.next_below(Kind::PushBlock, self.blocks_end().0) {
             progress = true;
             self.match_block(id);
         }
@@ -97,16 +106,19 @@ impl Core {
         progress
     }
 
-    /// Gives the verifier what it can take, the lowest numbers first.
+    /// Gives the verifier what it can take, the lowest numbers first. Every other job is one that the chain may need
+    /// to go on, so that a flood of pushes of what is long there can't keep those away.
     pub(super) fn issue_jobs(&mut self) {
         let Some(generation) = self.workers.up(ActorKind::Verifier) else { return };
         while self.verifying.len() < self.config.verify_jobs_max {
-            let Some(id) = self.calls.next_queued() else { return };
-            let next_qc = self.cursors().next_qc.0;
+            let Cursors { next_block, next_qc, .. } = self.cursors();
+            let needed = if self.needed_job_next { next_block.0 } else { 0 };
+            let Some(id) = self.calls.next_queued(needed) else { return };
+            self.needed_job_next = !self.needed_job_next;
             let Some(call) = self.calls.get(id) else { return };
             let (qc, blocks) = match &call.pending {
                 // The signatures of a stale QC need no check: it is not inserted.
-                Pending::PushQc(push) if call.number < next_qc => (None, push.blocks.clone()),
+                Pending::PushQc(push) if call.number < next_qc.0 => (None, push.blocks.clone()),
                 Pending::PushQc(push) => (Some(push.qc.clone()), push.blocks.clone()),
                 Pending::PushBlock(push) => (None, vec![push.block.clone()]),
                 pending => unreachable!("only pushes are queued for verification, not {pending:?}"),
@@ -124,15 +136,17 @@ impl Core {
         }
         self.workers.progressed(ActorKind::Verifier);
         let Some(call) = self.calls.get(id) else { return };
-        let (kind, number) = (call.kind, BlockNumber(call.number));
-        match (kind, outcome) {
+        match (call.kind, outcome) {
             (_, Err(error)) => self.answer(id, Err(error)),
             (Kind::PushQc, Ok((qc, blocks))) => {
-                let Pending::PushQc(PushQc { qc: pushed, .. }) = call.pending.clone() else {
+                let Pending::PushQc(push) = &call.pending else {
                     unreachable!("calls of this kind hold a QC")
                 };
-                self.insert(number, &pushed, qc, blocks);
-                self.answer(id, Ok(Answer::Done));
+                let headers = push.qc.headers.len() as u64;
+                if let Some((pending, _)) = self.calls.pending_mut(id) {
+                    *pending = Pending::InsertQc { headers, qc, blocks };
+                }
+                self.calls.set_stage(id, Stage::Waiting);
             }
             (_, Ok((_, blocks))) => {
                 let Some(block) = blocks.into_iter().next() else {
@@ -148,20 +162,19 @@ impl Core {
 
     /// Puts a verified QC at the end of the chain, if that is where it starts *now*, and the blocks that match the
     /// stored headers; all of it or nothing is what any later input sees.
-    fn insert(
-        &mut self,
-        first: BlockNumber,
-        pushed: &FullCommitQc,
-        qc: Option<VerifiedQc>,
-        blocks: Vec<VerifiedBlock>,
-    ) {
+    fn insert(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let first = BlockNumber(call.number);
+        let Pending::InsertQc { headers, qc, blocks } = call.pending.clone() else {
+            unreachable!("a QC that waits for its turn is verified")
+        };
         if let Some(qc) = qc.filter(|qc| qc.range().start == self.cursors().next_qc) {
             self.chain.insert_qc(qc);
         }
         let mut by_hash: BTreeMap<HeaderHash, VerifiedBlock> =
             blocks.into_iter().map(|block| (block.header_hash(), block)).collect();
         // What the pushed QC says of its own length is not verified when it was stale; its headers are counted.
-        let end = first.0.saturating_add(pushed.headers.len() as u64).min(self.cursors().next_qc.0);
+        let end = first.0.saturating_add(headers).min(self.cursors().next_qc.0);
         for number in first.max(self.cursors().next_block).0..end {
             if by_hash.is_empty() {
                 break;
@@ -172,6 +185,7 @@ impl Core {
                 self.chain.insert_block(number, block);
             }
         }
+        self.answer(id, Ok(Answer::Done));
     }
 
     /// Matches a verified block against the header that its number was finalized with.
@@ -215,7 +229,12 @@ impl Core {
     }
 }
 
+/// The bytes of a QC push with all that comes with it.
+pub(super) fn qc_push_bytes(push: &PushQc) -> u64 {
+    push.blocks.iter().fold(size_bytes(&*push.qc), |bytes, block| bytes.saturating_add(size_bytes(&**block)))
+}
+
 /// The bytes that a pushed value takes encoded, which is about what it takes in memory.
-fn size_bytes<T: codec::Wire>(value: &T) -> u64 {
+pub(super) fn size_bytes<T: codec::Wire>(value: &T) -> u64 {
     codec::encoded_len(value) as u64
 }

@@ -90,10 +90,12 @@ pub fn reconcile(
                     "the block log is missing: blocks {cursor} to {} are asked for again",
                     qc_range.end
                 ));
-            } else if cursor != block_cursor {
-                plan.blocks.reset_to = Some(cursor.0);
+            } else if cursor > first_block {
+                // A log that was never used stands at the start, and pruning leaves one block: this one lost some.
+                plan.blocks.reset_to = (cursor != block_cursor).then_some(cursor.0);
                 plan.lost = Some(format!(
-                    "the block log was empty at {block_cursor} though the QCs start at {cursor}"
+                    "the block log is empty at {block_cursor} though it was used: what it held is gone, blocks from \
+                     {cursor} on are asked for again"
                 ));
             }
             Ok(plan)

@@ -32,6 +32,10 @@ pub(super) struct Recovery {
     qcs: Side,
     blocks: Side,
     plan: Option<Plan>,
+    /// Counts how often recovery had to begin again.
+    attempt: u64,
+    /// The attempt that ordered the load that is out: what comes back after the next one began is not its.
+    loading: Option<u64>,
 }
 
 impl Recovery {
@@ -64,14 +68,13 @@ impl Core {
         let (Some(qcs), Some(blocks)) = (&recovery.qcs.facts, &recovery.blocks.facts) else { return };
         match reconcile(self.committee.first_block(), blocks, qcs, self.config.accept_lost_qcs) {
             Ok(plan) => {
-                let (for_qcs, for_blocks) = (plan.qcs.clone(), plan.blocks.clone());
+                let aside_first = plan.blocks.set_aside;
                 recovery.plan = Some(plan);
-                if let Some(generation) = self.workers.generation(ActorKind::QcWal) {
-                    self.effects.push(Effect::QcWal(Order { generation, order: WalOrder::Open(for_qcs) }));
-                }
-                if let Some(generation) = self.workers.generation(ActorKind::BlockWal) {
-                    self.effects
-                        .push(Effect::BlockWal(Order { generation, order: WalOrder::Open(for_blocks) }));
+                self.open(WalKind::Blocks);
+                // A new QC log beside old blocks looks like the crash in the very first write, which drops them: they
+                // must be safe aside before it is made.
+                if !aside_first {
+                    self.open(WalKind::Qcs);
                 }
             }
             Err(refusal) => {
@@ -86,6 +89,20 @@ impl Core {
         }
     }
 
+    /// Has a log carry out its part of the plan.
+    fn open(&mut self, wal: WalKind) {
+        let Phase::Recovering(recovery) = &self.phase else { return };
+        let (Some(plan), Some(generation)) = (&recovery.plan, self.workers.generation(wal.actor())) else {
+            return;
+        };
+        self.effects.push(match wal {
+            WalKind::Qcs => Effect::QcWal(Order { generation, order: WalOrder::Open(plan.qcs.clone()) }),
+            WalKind::Blocks => {
+                Effect::BlockWal(Order { generation, order: WalOrder::Open(plan.blocks.clone()) })
+            }
+        });
+    }
+
     pub(super) fn on_refused(&mut self, actor: ActorKind, error: StartError) {
         let reason = match self.phase {
             Phase::Recovering(_) => StopReason::Start(error),
@@ -96,6 +113,12 @@ impl Core {
     }
 
     pub(super) fn on_opened(&mut self, wal: WalKind, generation: Generation, next_index: u64) {
+        let expected = self.next_index_expected(wal);
+        if expected != Some(next_index) {
+            let expected = expected.map_or("nothing".to_owned(), |index| index.to_string());
+            let error = format!("the {wal} log opened at index {next_index}, State expected {expected}");
+            return self.escalate(StopReason::Escalated { actor: wal.actor(), error });
+        }
         let Phase::Recovering(recovery) = &mut self.phase else {
             if let Some(logs) = &mut self.logs {
                 logs.of_mut(wal).opened(generation);
@@ -103,10 +126,33 @@ impl Core {
             return;
         };
         recovery.side(wal).opened = Some((generation, next_index));
-        let (Some(plan), Some(_), Some(_)) = (&recovery.plan, &recovery.qcs.opened, &recovery.blocks.opened)
+        if wal == WalKind::Blocks && recovery.plan.as_ref().is_some_and(|plan| plan.blocks.set_aside) {
+            self.open(WalKind::Qcs);
+        }
+        self.load();
+    }
+
+    /// Where a log that opens must go on: its durable point, or where its plan puts it. Anything else would be filled
+    /// with records under wrong indices, or would bring back what was cut.
+    fn next_index_expected(&mut self, wal: WalKind) -> Option<u64> {
+        let Phase::Recovering(recovery) = &mut self.phase else {
+            return self.logs.as_ref().map(|logs| logs.of(wal).durable_index);
+        };
+        let plan = recovery.plan.as_ref()?;
+        let plan = if wal == WalKind::Qcs { &plan.qcs } else { &plan.blocks }.clone();
+        let placed = plan.create_at.or(plan.reset_to).or(plan.drop_from);
+        placed.or_else(|| recovery.side(wal).facts.as_ref().map(|facts| facts.next_index))
+    }
+
+    /// Orders the load once both logs are open; one at a time, so that its answer can't be taken for another's.
+    fn load(&mut self) {
+        let Phase::Recovering(recovery) = &mut self.phase else { return };
+        let (Some(plan), Some(_), Some(_), None) =
+            (&recovery.plan, &recovery.qcs.opened, &recovery.blocks.opened, recovery.loading)
         else {
             return;
         };
+        recovery.loading = Some(recovery.attempt);
         let Plan { first, next_block, next_qc, .. } = *plan;
         let verify_from = if self.config.verify_all_on_start {
             first
@@ -118,11 +164,15 @@ impl Core {
 
     pub(super) fn on_loaded(&mut self, result: Result<Loaded, StartError>) {
         let Phase::Recovering(recovery) = &mut self.phase else { return };
+        if recovery.loading.take() != Some(recovery.attempt) {
+            // A log failed while it was being read, and recovery has begun again: neither what was read nor an error
+            // says anything about the logs as they are now.
+            return self.load();
+        }
         let (Some(plan), Some(qcs_opened), Some(blocks_opened)) =
             (recovery.plan.clone(), recovery.qcs.opened, recovery.blocks.opened)
         else {
-            // A log failed while it was being read: recovery has begun again.
-            return;
+            unreachable!("a load is ordered when both logs are open, and each attempt opens them once")
         };
         let loaded = match result {
             Ok(loaded) => loaded,
@@ -145,7 +195,7 @@ impl Core {
             self.chain.hold_qc(index, qc);
         }
         let held = loaded.blocks.len() as u64;
-        for (number, block) in (next_block.0 - held..).zip(loaded.blocks) {
+        for (block, number) in loaded.blocks.into_iter().zip(next_block.0 - held..) {
             self.chain.hold_block(BlockNumber(number), block);
         }
         let mut logs = Logs {
@@ -171,7 +221,8 @@ impl Core {
     /// are judged again; reconcile is idempotent, and a crash inside it is one of its own cases.
     pub(super) fn restart_recovery(&mut self, failed: WalKind) {
         let Phase::Recovering(recovery) = &mut self.phase else { return };
-        **recovery = Recovery { began: recovery.began, ..Recovery::default() };
+        let Recovery { began, attempt, loading, .. } = **recovery;
+        **recovery = Recovery { began, attempt: attempt + 1, loading, ..Recovery::default() };
         for wal in WalKind::BOTH.into_iter().filter(|wal| *wal != failed) {
             if self.workers.is_alive(wal.actor()) {
                 self.replace_worker(wal.actor());
@@ -186,8 +237,6 @@ impl Core {
         self.recovered = Some(recovered.clone());
         self.phase = Phase::Running;
         self.effects.push(Effect::Running(recovered));
-        for (call, request) in std::mem::take(&mut self.early) {
-            self.on_call(call, request);
-        }
+        self.take_up_early();
     }
 }

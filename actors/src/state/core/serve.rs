@@ -42,20 +42,42 @@ impl Core {
         }
     }
 
+    /// Answers a get at once where that needs no place in the table; whoever waits there keeps its own.
+    pub(super) fn on_get(&mut self, call: CallId, kind: Kind, number: BlockNumber, pending: Pending) {
+        let first = self.cursors().first;
+        let cursor = self.reached(kind);
+        if number < first {
+            return self.answer(call, Err(Error::Pruned { number, first }));
+        }
+        if number < cursor
+            && let Ok(answer) = self.find(&pending, number, cursor)
+        {
+            return self.answer(call, Ok(answer));
+        }
+        self.wait(call, kind, number, pending);
+    }
+
     /// Answers the gets whose wait is over.
     pub(super) fn settle_gets(&mut self) {
-        let cursors = self.cursors();
-        let reached = [
-            (Kind::GetQc, cursors.next_qc),
-            (Kind::GetBlock, cursors.next_block),
-            (Kind::GetAppProposal, cursors.next_app_proposal),
-            (Kind::Subscribe, cursors.next_block),
-            (Kind::SubscribeDurable, cursors.next_block_to_persist),
-        ];
-        for (kind, cursor) in reached {
+        let kinds =
+            [Kind::GetQc, Kind::GetBlock, Kind::GetAppProposal, Kind::Subscribe, Kind::SubscribeDurable];
+        for kind in kinds {
+            let cursor = self.reached(kind);
             while let Some(id) = self.calls.next_below(kind, cursor.0) {
                 self.serve(id, cursor);
             }
+        }
+    }
+
+    /// The first number that a get of this kind has to wait for.
+    fn reached(&self, kind: Kind) -> BlockNumber {
+        let cursors = self.cursors();
+        match kind {
+            Kind::GetQc => cursors.next_qc,
+            Kind::GetBlock | Kind::Subscribe => cursors.next_block,
+            Kind::GetAppProposal => cursors.next_app_proposal,
+            Kind::SubscribeDurable => cursors.next_block_to_persist,
+            kind => unreachable!("{} waits for no cursor", kind.name()),
         }
     }
 
@@ -66,7 +88,19 @@ impl Core {
         if number < first {
             return self.answer(id, Err(Error::Pruned { number, first }));
         }
-        let pending = call.pending.clone();
+        match self.find(&call.pending, number, cursor) {
+            Ok(answer) => self.answer(id, Ok(answer)),
+            Err(read) => {
+                if let Some((Pending::GetAppProposal(found), _)) = self.calls.pending_mut(id) {
+                    *found = self.app.covering(number);
+                }
+                self.read(id, read);
+            }
+        }
+    }
+
+    /// What answers a get for a retained number below its cursor, or what must be read for it.
+    fn find(&self, pending: &Pending, number: BlockNumber, cursor: BlockNumber) -> Result<Answer, Read> {
         let (held, read) = match pending {
             Pending::GetQc => {
                 (self.chain.qc(number).map(|found| Answer::Qc(found.qc.qc().clone())), Read::Qc(number))
@@ -79,9 +113,8 @@ impl Core {
                 (self.chain.global_block(number).map(Answer::GlobalBlock), Read::GlobalBlock(number))
             }
             Pending::Subscribe(blocks_max) => {
-                let end =
-                    cursor.0.min(number.0.saturating_add(blocks_max.clamp(1, STREAM_BLOCKS_MAX) as u64));
-                let range = number..BlockNumber(end);
+                let blocks_max = (*blocks_max).clamp(1, STREAM_BLOCKS_MAX) as u64;
+                let range = number..BlockNumber(cursor.0.min(number.0.saturating_add(blocks_max)));
                 let held = self.held_stretch(range.clone());
                 ((!held.is_empty()).then_some(Answer::GlobalBlocks(held)), Read::GlobalBlocks(range))
             }
@@ -89,9 +122,6 @@ impl Core {
                 let Some((covering, hash)) = self.app.covering(number) else {
                     unreachable!("every block below next_app_proposal is covered by a report")
                 };
-                if let Some((pending, _)) = self.calls.pending_mut(id) {
-                    *pending = Pending::GetAppProposal(Some((covering, hash)));
-                }
                 let held = self.chain.qc(covering).map(|found| {
                     let road_index = found.qc.qc().road_index();
                     Answer::AppProposal(AppProposal { number: covering, road_index, hash })
@@ -100,10 +130,7 @@ impl Core {
             }
             pending => unreachable!("a get, not {pending:?}"),
         };
-        match held {
-            Some(answer) => self.answer(id, Ok(answer)),
-            None => self.read(id, read),
-        }
+        held.ok_or(read)
     }
 
     /// The consecutive blocks from the start of `range` that are in memory, up to a reply's size.

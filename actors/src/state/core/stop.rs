@@ -31,31 +31,37 @@ impl Stopping {
 impl Core {
     pub(super) fn on_shutdown(&mut self, call: CallId) {
         self.admit(call, Kind::Shutdown, 0, 0, Stage::Finishing, Pending::Shutdown);
-        if let Phase::Running | Phase::Recovering(_) = self.phase {
-            let deadline = self.now + self.config.shutdown_deadline;
-            self.phase = Phase::Stopping(Box::new(Stopping { escalation: None, deadline, closing: None }));
-            let reason = StopReason::Shutdown(self.cursors());
-            self.answer_all(&[Kind::PushQc, Kind::PushBlock], &reason);
-            self.answer_early(&reason);
-        }
+        let early = match self.phase {
+            Phase::Recovering(_) => true,
+            Phase::Running => false,
+            Phase::Stopping(_) | Phase::Stopped(_) => return,
+        };
+        // Everything else goes on until the end, but what came early never will.
+        let ends = |kind: &Kind| match kind {
+            Kind::PushQc | Kind::PushBlock => true,
+            Kind::Shutdown => false,
+            _ => early,
+        };
+        let deadline = self.now.saturating_add(self.config.shutdown_deadline);
+        self.phase = Phase::Stopping(Box::new(Stopping { escalation: None, deadline, closing: None }));
+        self.answer_all(Kind::ALL.into_iter().filter(ends), &StopReason::Shutdown(self.cursors()));
     }
 
-    /// A failure that no restart can mend: every caller learns of it at once, the healthy logs are closed.
+    /// A failure that no restart can mend: every caller learns of it at once, the healthy logs are closed. The first
+    /// such failure counts.
     pub(super) fn escalate(&mut self, reason: StopReason) {
-        if let Phase::Stopped(_) = self.phase {
-            return;
-        }
-        tracing::error!(%reason, "the data layer stops");
-        let was_serving = self.is_serving();
-        self.answer_all(&Kind::ALL, &reason);
-        self.answer_early(&reason);
-        let deadline = self.now + self.config.shutdown_deadline;
-        self.phase = Phase::Stopping(Box::new(Stopping {
-            escalation: Some(reason),
-            deadline,
+        let deadline = self.now.saturating_add(self.config.shutdown_deadline);
+        let (deadline, closing) = match &self.phase {
             // Before recovery was done nothing may be written, not even a clean end.
-            closing: (!was_serving).then(Vec::new),
-        }));
+            Phase::Recovering(_) => (deadline, Some(Vec::new())),
+            Phase::Running => (deadline, None),
+            Phase::Stopping(stopping) if stopping.is_escalation() => return,
+            Phase::Stopping(stopping) => (stopping.deadline, stopping.closing.clone()),
+            Phase::Stopped(_) => return,
+        };
+        tracing::error!(%reason, "the data layer stops");
+        self.answer_all(Kind::ALL, &reason);
+        self.phase = Phase::Stopping(Box::new(Stopping { escalation: Some(reason), deadline, closing }));
     }
 
     pub(super) fn stop_deadline(&self) -> Option<Duration> {
@@ -113,24 +119,19 @@ impl Core {
             let report = ShutdownReport { cursors, not_durable: not_durable.clone() };
             self.answer(call, Ok(Answer::Shutdown(report)));
         }
-        self.answer_all(&Kind::ALL, &reason);
-        for actor in self.workers.all().iter().map(|worker| worker.actor).collect::<Vec<_>>() {
-            self.workers.set_state(actor, WorkerState::Stopped);
+        self.answer_all(Kind::ALL, &reason);
+        for actor in self.workers.end() {
             self.effects.push(Effect::Retire { actor });
         }
         self.effects.push(Effect::Stop(reason.clone()));
         self.phase = Phase::Stopped(reason);
     }
 
-    fn answer_all(&mut self, kinds: &[Kind], reason: &StopReason) {
-        for call in kinds.iter().flat_map(|kind| self.calls.of_kind(*kind)).collect::<Vec<_>>() {
-            self.answer(call, Err(Error::Stopped(reason.clone())));
-        }
-    }
-
-    fn answer_early(&mut self, reason: &StopReason) {
-        for (call, _) in std::mem::take(&mut self.early) {
-            self.answer(call, Err(Error::Stopped(reason.clone())));
+    fn answer_all(&mut self, kinds: impl IntoIterator<Item = Kind>, reason: &StopReason) {
+        for kind in kinds {
+            for call in self.calls.of_kind(kind) {
+                self.answer(call, Err(Error::Stopped(reason.clone())));
+            }
         }
     }
 }

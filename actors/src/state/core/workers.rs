@@ -20,6 +20,8 @@ pub(super) struct Worker {
     pub(super) last_error: Option<String>,
     /// When the next life begins, while it waits for its backoff.
     start_at: Option<Duration>,
+    /// Since when its present life has been ready.
+    up_since: Option<Duration>,
     /// How long its operation has been running, as of the last beat.
     pub(super) running_for: Option<Duration>,
     failures: FailureLog,
@@ -51,6 +53,7 @@ impl Workers {
                 restarts: 0,
                 last_error: None,
                 start_at: None,
+                up_since: None,
                 running_for: None,
                 failures: FailureLog::default(),
             })
@@ -91,6 +94,15 @@ impl Workers {
         self.list.iter().filter_map(|worker| worker.start_at).min()
     }
 
+    /// Ends all lives, and those that were to begin; answers whose they are.
+    pub(super) fn end(&mut self) -> Vec<ActorKind> {
+        for worker in &mut self.list {
+            worker.state = WorkerState::Stopped;
+            worker.start_at = None;
+        }
+        self.list.iter().map(|worker| worker.actor).collect()
+    }
+
     pub(super) fn progressed(&mut self, actor: ActorKind) {
         if let Some(worker) = self.get_mut(actor) {
             worker.failures.progressed();
@@ -126,6 +138,7 @@ impl Core {
         worker.generation = Generation(worker.generation.0 + 1);
         worker.state = WorkerState::Starting;
         worker.start_at = None;
+        worker.up_since = None;
         worker.running_for = None;
         let generation = worker.generation;
         self.effects.push(Effect::Start { actor, generation, wal });
@@ -138,7 +151,7 @@ impl Core {
             return;
         }
         match (event, wal_of(actor)) {
-            (Event::Up, _) => self.workers.set_state(actor, WorkerState::Up),
+            (Event::Up, _) => self.on_up(actor),
             (Event::Judged(facts), Some(wal)) => self.on_judged(wal, facts),
             (Event::Refused(error), _) => self.on_refused(actor, error),
             (Event::Opened { next_index }, Some(wal)) => {
@@ -150,11 +163,20 @@ impl Core {
             (Event::Closed, Some(wal)) => self.on_closed(wal),
             (Event::Verified { call, outcome }, _) => self.on_verified(call, outcome),
             (Event::Beat { running_for_seconds, job }, _) => {
-                let running_for = running_for_seconds.map(Duration::from_secs_f64);
+                // What no duration can hold has been running for ever.
+                let running_for = running_for_seconds
+                    .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
                 self.on_beat(actor, running_for, job);
             }
             (Event::Died { cause, error, job }, _) => self.on_died(actor, cause, error, job),
             (event, None) => unreachable!("{actor} has no log, yet reports {event:?}"),
+        }
+    }
+
+    fn on_up(&mut self, actor: ActorKind) {
+        if let Some(worker) = self.workers.get_mut(actor) {
+            worker.state = WorkerState::Up;
+            worker.up_since = Some(self.now);
         }
     }
 
@@ -166,6 +188,12 @@ impl Core {
         worker.last_error = Some(error.clone());
         worker.running_for = None;
         self.effects.push(Effect::Retire { actor });
+        // The pruner finishes nothing that could count as progress: a long life does. Else a failure now and then
+        // would end the subsystem after years.
+        let lived = worker.up_since.map_or(Duration::ZERO, |since| self.now.saturating_sub(since));
+        if actor == ActorKind::Pruner && lived >= self.config.restart.window {
+            worker.failures.progressed();
+        }
         let verdict = match cause {
             Cause::Corruption => Verdict::Escalate,
             Cause::DiskFull => {
@@ -176,7 +204,7 @@ impl Core {
         match verdict {
             Verdict::RestartAfter(delay) => {
                 worker.restarts += 1;
-                worker.start_at = Some(self.now + delay);
+                worker.start_at = Some(self.now.saturating_add(delay));
                 worker.state =
                     if cause == Cause::DiskFull { WorkerState::DiskFull } else { WorkerState::Backoff };
             }
@@ -190,7 +218,9 @@ impl Core {
                 if let Some(logs) = &mut self.logs {
                     logs.of_mut(wal).failed();
                 }
-                if let Phase::Recovering(_) = self.phase {
+                if let Phase::Recovering(_) = self.phase
+                    && verdict != Verdict::Escalate
+                {
                     self.restart_recovery(wal);
                 }
             }

@@ -1,0 +1,68 @@
+//! What is measured.
+
+mod ingest;
+mod latency;
+mod logs;
+mod recovery;
+mod restart;
+mod wal_append;
+mod wal_open;
+mod wal_replay;
+mod wal_sustained;
+mod wal_truncate;
+
+use anyhow::Result;
+
+use crate::bench::{Bench, Measured};
+use crate::input::{LARGE, SMALL};
+use ingest::Ingest;
+use wal_append::Append;
+
+/// Measures one case.
+pub(crate) type Run = fn(&Bench) -> Result<Measured>;
+
+const KIB: usize = 1024;
+
+/// Every case, in the order in which they run. Programs outside know the ids.
+pub(crate) const ALL: &[(&str, Run)] = &[
+    ("wal/append/1k-sync1", |bench| Append { entry_bytes: KIB, entries: 1, pairs: [50, 150] }.run(bench)),
+    ("wal/append/1k-sync64", |bench| Append { entry_bytes: KIB, entries: 64, pairs: [40, 100] }.run(bench)),
+    ("wal/append/300k-sync8", |bench| {
+        Append { entry_bytes: 300 * KIB, entries: 8, pairs: [10, 25] }.run(bench)
+    }),
+    ("wal/append/300k-sync8-sustained", wal_sustained::run),
+    ("wal/open/1m-entries", wal_open::run),
+    ("wal/replay/1k", |bench| wal_replay::run(bench, KIB)),
+    ("wal/replay/300k", |bench| wal_replay::run(bench, 300 * KIB)),
+    ("wal/truncate-front", wal_truncate::run),
+    ("ingest/small/c4", |bench| Ingest { committee: 4, shape: SMALL, qcs: [300, 1000] }.run(bench)),
+    ("ingest/small/c20", |bench| Ingest { committee: 20, shape: SMALL, qcs: [300, 1000] }.run(bench)),
+    ("ingest/small/c100", |bench| Ingest { committee: 100, shape: SMALL, qcs: [200, 600] }.run(bench)),
+    ("ingest/large/c4", |bench| Ingest { committee: 4, shape: LARGE, qcs: [30, 80] }.run(bench)),
+    ("ingest/large/c20", |bench| Ingest { committee: 20, shape: LARGE, qcs: [30, 80] }.run(bench)),
+    ("ingest/large/c100", |bench| Ingest { committee: 100, shape: LARGE, qcs: [30, 80] }.run(bench)),
+    ("latency/c4", |bench| latency::run(bench, 4)),
+    ("latency/c20", |bench| latency::run(bench, 20)),
+    ("latency/c100", |bench| latency::run(bench, 100)),
+    ("recovery/small", |bench| recovery::run(bench, SMALL, 400)),
+    ("recovery/large", |bench| recovery::run(bench, LARGE, 200)),
+    ("restart/worker", restart::run),
+];
+
+/// All ids, for an error.
+pub(crate) fn ids() -> String {
+    ALL.iter().map(|(id, _)| *id).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique() {
+        let mut ids: Vec<&str> = ALL.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), ALL.len());
+    }
+}

@@ -1,0 +1,56 @@
+//! Durable appends, group by group: the time of a group beside that of one raw durable write of the same payloads.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::logs;
+use crate::bench::{Bench, Measured, Round, Unit, params};
+use crate::limits::RawFile;
+
+/// How often ours and the limit alternate: rounds, quick and usual.
+const ROUNDS: [usize; 2] = [5, 15];
+/// Space that the raw writes go round in.
+const RAW_BYTES: u64 = 64 << 20;
+
+/// One shape of groups.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Append {
+    /// Bytes of an entry.
+    pub(super) entry_bytes: usize,
+    /// Entries of a group.
+    pub(super) entries: usize,
+    /// Pairs in a round, quick and usual.
+    pub(super) pairs: [usize; 2],
+}
+
+impl Append {
+    /// Measures it.
+    pub(super) fn run(self, bench: &Bench) -> Result<Measured> {
+        let scratch = bench.scratch("append")?;
+        let mut log = logs::create_warm(&scratch.path().join("log"), logs::options())?;
+        let payload = vec![0xa5; self.entry_bytes];
+        let group_bytes = (self.entry_bytes * self.entries) as u64;
+        let mut raw = RawFile::create(&scratch.path().join("raw"), RAW_BYTES, group_bytes)?;
+        let pairs = bench.pick(self.pairs[0], self.pairs[1]);
+        let mut rounds = vec![Round::default(); bench.pick(ROUNDS[0], ROUNDS[1])];
+        for round in &mut rounds {
+            for _ in 0..pairs {
+                let began = Instant::now();
+                logs::append_group(&mut log, &payload, self.entries)?;
+                round.ours.push(began.elapsed().as_secs_f64() * 1e6);
+                round.limit.push(raw.timed(group_bytes)? * 1e6);
+            }
+            // What was appended goes back into the pool, so that the next round finds written space.
+            log.truncate_before(log.range().end)?;
+        }
+        let params = params([
+            ("entry_bytes", self.entry_bytes.into()),
+            ("entries_per_sync", self.entries.into()),
+            ("pairs_per_round", pairs.into()),
+            ("direct", log.writes_directly().into()),
+        ]);
+        let limit = format!("one raw durable write of the payloads ({})", raw.how());
+        Ok(Measured { unit: Unit::Micros, limit, params, rounds })
+    }
+}

@@ -1,0 +1,27 @@
+//! What the machine can do, with nothing of ours in the way.
+//!
+//! - [`RawFile`]: durable writes in the fastest way there is: into space that was written before, past the page cache,
+//!   each durable when it returns; no framing, no checksum, one in flight.
+//! - [`WritePair`]: two of them at once, for what two logs do in parallel.
+//! - [`hash`], [`verify`]: SHA-256 and ed25519 on all cores.
+//! - [`read_all`]: pread and CRC32C.
+
+mod aligned;
+mod cores;
+mod pair;
+mod raw_file;
+mod reading;
+mod work;
+
+pub(crate) use pair::WritePair;
+pub(crate) use raw_file::{RawFile, write_both};
+pub(crate) use reading::{Piece, drop_cache, files_of, read_all, read_in_order};
+pub(crate) use work::{hash, signatures_of, verify, verify_one_batch};
+
+/// Direct writes start and end on multiples of this.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+/// The bytes that a direct write of `bytes` takes.
+pub(crate) fn page_ceil(bytes: u64) -> u64 {
+    bytes.next_multiple_of(PAGE_BYTES as u64)
+}

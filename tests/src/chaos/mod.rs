@@ -1,0 +1,172 @@
+//! Random faults under load, from a seed: what comes out must be the chain that went in.
+//!
+//! One round feeds a store on a simulated disk, follows its durable stream as an application would, and prunes, while
+//! faults strike its workers and its disk. At random moments the disk as a power loss would leave it is forked and
+//! recovered beside: whatever had been acknowledged by then must be in it. When the faults end, everything must make
+//! progress again.
+
+mod application;
+mod faults;
+mod peers;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+use roadbed::supervision::{Faults, RestartPolicy};
+use roadbed::{Builder, Config, RetentionPolicy, Roadbed};
+use roadbed_messages::BlockNumber;
+use roadbed_messages::api::Status;
+use roadbed_messages::testing::{self, TestCommittee};
+use roadbed_wal::sim::SimStorage;
+
+use application::Application;
+use faults::Strikes;
+
+/// Where the simulated disk has the store.
+const DIR: &str = "/chaos";
+
+/// What a round was like.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The seed of the round.
+    pub seed: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<String, u64>,
+    /// Restarts of all workers.
+    pub restarts: u64,
+    /// Blocks that went in and came out.
+    pub blocks: u64,
+    /// App hashes that were accepted.
+    pub acknowledged: u64,
+    /// Forks of the disk that were recovered.
+    pub forks: u64,
+    /// The longest time between two app hashes that were accepted.
+    pub longest_stall: Duration,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, faults, restarts, blocks, acknowledged, forks, longest_stall } = self;
+        let faults: Vec<String> = faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        write!(
+            f,
+            "seed {seed}: {blocks} blocks, {acknowledged} acknowledged, {restarts} restarts, {forks} forks recovered, \
+             longest stall {longest_stall:.1?}, nothing lost; faults: {}",
+            faults.join(", ")
+        )
+    }
+}
+
+/// Settings under which faults are met often and quickly, and never escalate: chaos is about healing.
+fn config() -> Config {
+    Config {
+        segment_bytes: 64 << 10,
+        memory_bytes_max: 64 << 10,
+        window_blocks: 400,
+        hung_after: Duration::from_millis(50),
+        give_up_after: Duration::from_secs(600),
+        beat_interval: Duration::from_millis(10),
+        restart: RestartPolicy {
+            restarts_max: u32::MAX,
+            failures_without_progress_max: u32::MAX,
+            backoff_min: Duration::from_millis(1),
+            backoff_max: Duration::from_millis(50),
+            ..RestartPolicy::default()
+        },
+        retention: RetentionPolicy {
+            blocks_max: Some(1000),
+            interval: Duration::from_millis(20),
+            ..RetentionPolicy::default()
+        },
+        ..Config::default()
+    }
+}
+
+fn builder(members: &TestCommittee, disk: &SimStorage) -> Builder {
+    Roadbed::builder(members.committee.clone())
+        .data_dir(Path::new(DIR))
+        .storage(Arc::new(disk.clone()))
+        .config(config())
+}
+
+/// One round: faults for `duration`, then calm until everything has come through.
+///
+/// # Panics
+/// When anything is lost, invented, out of order or stuck: the message says what.
+pub async fn round(seed: u64, duration: Duration) -> Report {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let members = testing::committee(seed, 4);
+    let disk = SimStorage::new(rng.next_u64());
+    let faults = Faults::default();
+    let roadbed = builder(&members, &disk).faults(faults.clone()).start().await.expect("a new store starts");
+
+    let peers = tokio::spawn(peers::feed(roadbed.clone(), seed, members.clone(), rng.next_u64()));
+    let application = Application::start(roadbed.clone(), seed, members.clone());
+    let mut strikes = Strikes::new(faults, disk.clone());
+    let mut forks = 0;
+    let began = Instant::now();
+    while began.elapsed() < duration {
+        assert!(!application.has_failed(), "the application met an error: {:?}", application.end().await);
+        strikes.strike(&mut rng).await;
+        if rng.next_u32() % 16 == 0 {
+            recover_fork(&members, &disk, &application, rng.next_u64()).await;
+            forks += 1;
+        }
+    }
+    let by_kind = strikes.end();
+
+    // Calm: what was pushed last must come through, and be executed.
+    peers.abort();
+    let pushed = roadbed.next_block().await.expect("it still runs").next_block;
+    let (acknowledged, longest_stall) = application.catch_up_with(pushed).await;
+    let status = healthy(&roadbed).await;
+    let report = roadbed.shutdown().await.expect("it still runs");
+    assert!(report.is_clean(), "not durable after a calm shutdown: {:?}", report.not_durable);
+
+    // Once more from the disk.
+    let roadbed = builder(&members, &disk).start().await.expect("what was closed opens");
+    assert!(roadbed.recovered().next_block >= pushed, "{:?} after {pushed}", roadbed.recovered());
+    application::check_stream(&roadbed, seed, &members).await;
+    roadbed.shutdown().await.expect("it still runs");
+    Report {
+        seed,
+        faults: by_kind,
+        restarts: status.workers.iter().map(|worker| worker.restarts).sum(),
+        blocks: pushed.0,
+        acknowledged,
+        forks,
+        longest_stall,
+    }
+}
+
+/// The status once every worker is up: the last faults may still be healing. A worker that never heals hangs the test.
+async fn healthy(roadbed: &Roadbed) -> Status {
+    loop {
+        let status = roadbed.status().await.expect("it still runs");
+        if status.reasons.is_empty() {
+            return status;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Recovers what a power loss now would leave: all that was acknowledged before must be there.
+async fn recover_fork(members: &TestCommittee, disk: &SimStorage, application: &Application, seed: u64) {
+    let acknowledged: BlockNumber = application.acknowledged();
+    let fork = disk.crash(seed);
+    let roadbed = match builder(members, &fork).start().await {
+        Ok(roadbed) => roadbed,
+        Err(error) => panic!("a power loss (crash seed {seed}) left what does not open: {error}"),
+    };
+    let recovered = roadbed.recovered();
+    assert!(
+        recovered.next_block >= acknowledged,
+        "a power loss (crash seed {seed}) would lose what was acknowledged up to {acknowledged}: {recovered:?}"
+    );
+    roadbed.shutdown().await.expect("it still runs");
+}

@@ -1,0 +1,34 @@
+//! Scenario 26: random kills of every worker under load; the chain that comes out is the chain that went in.
+//!
+//! `SEED` replays one seed; `SECONDS_MAX` makes it long (`make soak`).
+
+use std::time::{Duration, Instant};
+
+/// How long one round's faults last.
+const ROUND: Duration = Duration::from_secs(10);
+/// The short form.
+const SECONDS_DEFAULT: u64 = 60;
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+    Some(value.parse().unwrap_or_else(|error| panic!("{name}={value} is not a number: {error}")))
+}
+
+#[test]
+fn scenario_26_the_chain_that_comes_out_is_the_chain_that_went_in() {
+    let seconds = number("ROADBED_CHAOS_SECONDS").unwrap_or(SECONDS_DEFAULT);
+    let first_seed = number("SEED");
+    let began = Instant::now();
+    let mut seed = first_seed.unwrap_or(1);
+    loop {
+        println!("chaos: seed {seed} (replay with SEED={seed})");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let report = runtime.block_on(roadbed_tests::chaos::round(seed, ROUND));
+        println!("chaos: {report}");
+        assert!(report.restarts > 0 && report.acknowledged > 0 && report.forks > 0, "{report}");
+        if first_seed.is_some() || began.elapsed() >= Duration::from_secs(seconds) {
+            break;
+        }
+        seed += 1;
+    }
+}

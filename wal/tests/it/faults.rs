@@ -1,0 +1,250 @@
+//! Scenarios 19 and 20: calls that fail, one after the other, and a full disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use roadbed_wal::sim::{Fault, Op, SimStorage};
+use roadbed_wal::{Entry, Log, SyncPoint, WalError};
+
+use crate::crashes::SCRIPTS;
+use crate::script::{DIR, Model, check, go_on, options, recover, run};
+
+const OPS: [Op; 8] =
+    [Op::Create, Op::Write, Op::Sync, Op::SyncDir, Op::Allocate, Op::Rename, Op::Remove, Op::CreateDir];
+
+fn create(sim: &SimStorage) -> Log {
+    Log::create(Arc::new(sim.clone()), Path::new(DIR), options(), 0).unwrap()
+}
+
+fn open(sim: &SimStorage) -> Result<Log, WalError> {
+    Log::open(Arc::new(sim.clone()), Path::new(DIR), options())
+}
+
+fn append(log: &mut Log, indices: std::ops::Range<u64>, len: usize) {
+    for index in indices {
+        log.append(index, Entry { key: index, digest: 0, payload: &vec![index as u8; len] }).unwrap();
+    }
+}
+
+/// Every call of every script fails once. What was acknowledged stays, the instance is poisoned or as it was, and the
+/// log comes back in the same process.
+fn fail_everywhere(direct: bool, fault: fn(Op) -> Fault) {
+    for (name, script) in SCRIPTS {
+        let sim = SimStorage::new(7).direct(direct);
+        sim.record_calls();
+        let (_, log, error) = run(&sim, script, &options(), 3);
+        assert!(error.is_none());
+        drop(log);
+        let calls = sim.calls();
+        for op in OPS {
+            for nth in 1..=calls.iter().filter(|call| call.op == op).count() as u64 {
+                let sim = SimStorage::new(7).direct(direct);
+                sim.fail(fault(op).nth(nth));
+                fail_one(&sim, script, &format!("{name}, direct {direct}, {op:?} {nth} fails"));
+            }
+        }
+    }
+}
+
+fn fail_one(sim: &SimStorage, script: &[crate::script::Do], context: &str) {
+    let (model, log, error) = run(sim, script, &options(), 3);
+    let Some(error) = error else {
+        // Something that nothing depends on.
+        check(&log.expect("a log"), &model, context);
+        return;
+    };
+    assert!(matches!(error, WalError::Io { .. } | WalError::Poisoned { .. }), "{context}: {error}");
+    if let Some(mut log) = log {
+        let poisoned = log.poisoned().is_some();
+        let again = log.sync();
+        assert_eq!(matches!(again, Err(WalError::Poisoned { .. })), poisoned, "{context}: {again:?}");
+        if !poisoned {
+            assert_eq!(again.ok(), Some(log.range().end), "{context}");
+        }
+    }
+    if poisoned_mid_cut(&model) {
+        if let Some(log) = recover(sim, &model, &options(), context) {
+            go_on(sim, log, &model, &options(), context);
+        }
+        return;
+    }
+    recover_in_process(sim, &model, context);
+}
+
+/// A cut under way may have happened: then the log ends before what had been acknowledged.
+fn poisoned_mid_cut(model: &Model) -> bool {
+    model.underway.is_some() || !model.created
+}
+
+fn recover_in_process(sim: &SimStorage, model: &Model, context: &str) {
+    let judged = Log::judge(Arc::new(sim.clone()), Path::new(DIR), options())
+        .unwrap_or_else(|error| panic!("{context}: {error}"));
+    let log = judged.open_at(model.acked).unwrap_or_else(|error| panic!("{context}: {error}"));
+    assert_eq!(log.range(), model.first..model.acked, "{context}");
+    check(&log, model, context);
+    go_on(sim, log, model, &options(), context);
+}
+
+#[test]
+fn scenario_19_every_call_fails_with_eio_plain() {
+    fail_everywhere(false, Fault::eio);
+}
+
+#[test]
+fn scenario_19_every_call_fails_with_eio_direct() {
+    fail_everywhere(true, Fault::eio);
+}
+
+#[test]
+fn scenario_20_every_call_fails_with_enospc_plain() {
+    fail_everywhere(false, Fault::enospc);
+}
+
+#[test]
+fn scenario_20_every_call_fails_with_enospc_direct() {
+    fail_everywhere(true, Fault::enospc);
+}
+
+#[test]
+fn scenario_19_a_failed_sync_is_never_believed_to_have_worked_later() {
+    let sim = SimStorage::new(3).direct(false);
+    let mut log = create(&sim);
+    append(&mut log, 0..5, 700);
+    log.sync().unwrap();
+    append(&mut log, 5..9, 700);
+    sim.fail(Fault::eio(Op::Sync).point(SyncPoint::Group));
+    assert!(matches!(log.sync(), Err(WalError::Io { .. })));
+    assert_eq!(log.durable_next(), 5);
+    assert_eq!(log.reader().range(), 0..5);
+    // The disk would say OK now, over data that it does not have.
+    for _ in 0..3 {
+        assert!(matches!(log.sync(), Err(WalError::Poisoned { .. })));
+    }
+    let entry = Entry { key: 9, digest: 0, payload: b"x" };
+    assert!(matches!(log.append(9, entry), Err(WalError::Poisoned { .. })));
+    assert!(matches!(log.truncate_before(2), Err(WalError::Poisoned { .. })));
+    assert!(matches!(log.truncate_after(2), Err(WalError::Poisoned { .. })));
+    assert!(matches!(log.reset(2), Err(WalError::Poisoned { .. })));
+    assert!(matches!(log.idle(), Err(WalError::Poisoned { .. })));
+    assert!(log.close().is_err());
+    // Recovery in the process: ended at the durable point, whatever the cache shows; the rest is written anew.
+    let judged = Log::judge(Arc::new(sim.clone()), Path::new(DIR), options()).unwrap();
+    let mut log = judged.open_at(5).unwrap();
+    append(&mut log, 5..9, 700);
+    log.sync().unwrap();
+    drop(log);
+    for seed in 0..20 {
+        let log = open(&sim.crash(seed)).unwrap();
+        assert_eq!(log.range(), 0..9);
+        for index in 0..9 {
+            assert_eq!(log.reader().get(index).unwrap().unwrap().payload, vec![index as u8; 700]);
+        }
+    }
+}
+
+#[test]
+fn scenario_20_a_full_disk_stops_only_what_needs_space() {
+    let sim = SimStorage::new(3);
+    let mut log = create(&sim);
+    append(&mut log, 0..4, 3000);
+    log.sync().unwrap();
+    sim.set_capacity_bytes(Some(sim.used_bytes()));
+    // The next entries need a segment, and the reserve is not for them.
+    append(&mut log, 4..8, 3000);
+    let full = log.sync().unwrap_err();
+    assert!(full.is_disk_full(), "{full}");
+    assert!(log.poisoned().is_none());
+    assert_eq!(log.range(), 0..8);
+    let durable = log.durable_next();
+    assert!(durable >= 4);
+    assert!(log.sync().unwrap_err().is_disk_full(), "still full");
+    // Reads, the front, a cut and a reset go on.
+    assert_eq!(log.reader().get(1).unwrap().unwrap().payload, vec![1; 3000]);
+    log.truncate_before(2).unwrap();
+    log.truncate_after(durable - 1).unwrap();
+    assert_eq!(log.range(), 2..durable - 1);
+    sim.set_capacity_bytes(None);
+    append(&mut log, durable - 1..20, 3000);
+    assert_eq!(log.sync().unwrap(), 20);
+    drop(log);
+    assert_eq!(open(&sim.crash(1)).unwrap().range(), 2..20);
+}
+
+#[test]
+fn scenario_20_what_waited_for_space_is_written_when_there_is_some() {
+    let sim = SimStorage::new(3);
+    let mut log = create(&sim);
+    append(&mut log, 0..4, 3000);
+    log.sync().unwrap();
+    sim.set_capacity_bytes(Some(sim.used_bytes()));
+    append(&mut log, 4..12, 3000);
+    assert!(log.sync().unwrap_err().is_disk_full());
+    log.truncate_before(3).unwrap();
+    sim.set_capacity_bytes(None);
+    assert_eq!(log.sync().unwrap(), 12);
+    drop(log);
+    let log = open(&sim.crash(1)).unwrap();
+    assert_eq!(log.range(), 3..12);
+    for index in 3..12 {
+        assert_eq!(log.reader().get(index).unwrap().unwrap().payload, vec![index as u8; 3000]);
+    }
+}
+
+#[test]
+fn scenario_20_a_torn_tail_is_repaired_on_a_full_disk() {
+    let sim = SimStorage::new(3).direct(false);
+    let mut log = create(&sim);
+    append(&mut log, 0..4, 3000);
+    log.sync().unwrap();
+    append(&mut log, 4..5, 3000);
+    sim.fail(Fault::eio(Op::Sync).point(SyncPoint::Group));
+    assert!(log.sync().is_err());
+    drop(log);
+    let image = sim.kill();
+    image.set_capacity_bytes(Some(image.used_bytes()));
+    let judged = Log::judge(Arc::new(image.clone()), Path::new(DIR), options()).unwrap();
+    let log = judged.open_at(4).unwrap();
+    assert_eq!(log.range(), 0..4);
+}
+
+#[test]
+fn a_short_write_is_carried_on() {
+    for direct in [false, true] {
+        for bytes in [1, 511, 4096, 5000, 8192] {
+            let sim = SimStorage::new(3).direct(direct);
+            let mut log = create(&sim);
+            append(&mut log, 0..3, 3000);
+            sim.fail(Fault::short_write(bytes).point(SyncPoint::Group));
+            if direct && bytes < 4096 {
+                assert!(log.sync().is_err(), "less than a page of a direct write");
+                continue;
+            }
+            log.sync().unwrap();
+            drop(log);
+            assert_eq!(open(&sim.crash(1)).unwrap().range(), 0..3);
+        }
+    }
+}
+
+#[test]
+fn a_hung_write_keeps_the_lock_and_lets_readers_go_on() {
+    let sim = SimStorage::new(3);
+    let mut log = create(&sim);
+    append(&mut log, 0..3, 700);
+    log.sync().unwrap();
+    let reader = log.reader();
+    let gate = sim.pause_at(Op::Write, SyncPoint::Group);
+    let thread = std::thread::spawn(move || {
+        append(&mut log, 3..4, 700);
+        log.sync().map(|_| log)
+    });
+    gate.wait_reached();
+    assert_eq!(reader.get(2).unwrap().unwrap().payload, vec![2; 700]);
+    assert_eq!(reader.range(), 0..3);
+    assert!(matches!(open(&sim), Err(WalError::InUse { .. })));
+    gate.open();
+    let log = thread.join().unwrap().unwrap();
+    assert_eq!(reader.range(), 0..4);
+    drop(log);
+    open(&sim).unwrap();
+}
