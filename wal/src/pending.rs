@@ -110,7 +110,7 @@ impl Group {
             last_in_group: false,
             payload_crc: crc32c(payload),
         };
-        unfinished.encode(0, 0, header);
+        unfinished.encode_unfinished(header);
         if frame.kind == FrameKind::Entry {
             self.records.push(Record { offset: position as u64, key: frame.key, digest: frame.digest });
         }

@@ -58,6 +58,8 @@ pub struct Log {
     limbo: VecDeque<retire::Retired>,
     /// A spare that is being filled with zeros, and how far.
     filling: Option<idle::Filling>,
+    /// Where the active segment's space was only reserved, never written: from here on.
+    unwritten_from: Option<u64>,
     /// The highest sequence in use.
     sequence: u64,
     poison: Option<Arc<WalError>>,
@@ -270,6 +272,7 @@ impl Log {
             Parts { storage, dir, options, lock, shared, header, pool, sequence },
             published.file,
         );
+        log.unwritten_from = published.fresh.then_some(PAGE);
         log.make_reserve(true)?;
         Ok(log)
     }
@@ -324,6 +327,7 @@ impl Log {
             pool,
             limbo: VecDeque::new(),
             filling: None,
+            unwritten_from: None,
             sequence,
             poison: None,
             _lock: lock,

@@ -181,6 +181,7 @@ impl Log {
         };
         self.header = header;
         self.file = published.file;
+        self.unwritten_from = published.fresh.then_some(header.frames_offset);
         self.footer = None;
         self.covered = true;
         Ok(Active {

@@ -102,6 +102,8 @@ pub struct World {
     pub may_escalate: bool,
     /// Something happened for which a start may be refused.
     pub may_refuse: bool,
+    /// The logs can't be read.
+    pub may_fail_to_load: bool,
     /// The effects of the last input, without replies.
     pub effects: Vec<Effect>,
     ledger: oracle::Ledger,
@@ -145,6 +147,7 @@ impl World {
             shutting_down: false,
             may_escalate: false,
             may_refuse: false,
+            may_fail_to_load: false,
             effects: Vec::new(),
             ledger: oracle::Ledger::new(first_block),
         }
@@ -625,6 +628,13 @@ impl World {
         true
     }
 
+    /// Lets State hear everything that has been reported.
+    pub fn run_reports(&mut self) {
+        while let Some(life) = self.reporting().first() {
+            self.deliver(*life);
+        }
+    }
+
     /// Lets everything happen that needs no time.
     pub fn run(&mut self) {
         while self.run_once() {}
@@ -672,6 +682,7 @@ impl World {
         self.shutting_down = false;
         self.may_escalate = false;
         self.may_refuse = false;
+        self.may_fail_to_load = false;
     }
 
     /// Crashes, and starts again with the same settings.

@@ -272,6 +272,7 @@ impl World {
             StopReason::Start(StartError::Corrupt { .. } | StartError::WouldLose { .. }) => {
                 assert!(self.may_refuse && self.running.is_none(), "refused without a reason: {reason}");
             }
+            StopReason::Start(StartError::Failed { .. }) => assert!(self.may_fail_to_load, "{reason}"),
             StopReason::Escalated { .. } => assert!(self.may_escalate, "gave up without a reason: {reason}"),
             reason => panic!("{reason}"),
         }

@@ -1,0 +1,115 @@
+//! The command line. Every name here is part of the interface; every flag has a variable `ROADBED_…` beside it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::duration;
+
+/// The data layer of a BFT validator: a demo validator, and the tools for its directory.
+#[derive(Debug, Parser)]
+#[command(name = "roadbed", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0 clean                 5 directory in use
+  1 failure               6 newer format
+  2 usage, configuration  7 refused: foreign directory, or data would be lost
+  3 corruption            8 a worker failed for good
+  4 a torn tail (verify)  9 chain check failed
+
+Logs go to stderr; RUST_LOG sets what is logged (default: warn).";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a demo validator: a committee of peers that sends it signed blocks, until Ctrl-C
+    Run(RunArgs),
+    /// Check every byte of a directory that no node is using; changes nothing
+    Verify(VerifyArgs),
+    /// Show what a directory holds, even while a node runs on it; changes nothing
+    Inspect(InspectArgs),
+}
+
+/// Flags of `roadbed run`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Directory of the store; made if it is missing
+    #[arg(long, env = "ROADBED_DIR", default_value = "data", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// What the committee's keys and all blocks are derived from
+    #[arg(long, env = "ROADBED_SEED", default_value_t = 1, value_name = "U64")]
+    pub(crate) seed: u64,
+    /// Members of the committee
+    #[arg(long, env = "ROADBED_COMMITTEE", default_value_t = 4, value_name = "N")]
+    pub(crate) committee: usize,
+    /// Blocks that each QC finalizes
+    #[arg(long, env = "ROADBED_BLOCKS_PER_QC", default_value_t = 10, value_name = "N")]
+    pub(crate) blocks_per_qc: usize,
+    /// Transactions of each block
+    #[arg(long, env = "ROADBED_TXS", default_value_t = 8, value_name = "N")]
+    pub(crate) txs: usize,
+    /// Bytes of each transaction
+    #[arg(long, env = "ROADBED_TX_BYTES", default_value_t = 128, value_name = "N")]
+    pub(crate) tx_bytes: usize,
+    /// Blocks that the committee finalizes per second; 0: as many as the node takes
+    #[arg(long, env = "ROADBED_RATE", default_value_t = 100, value_name = "BLOCKS_PER_S")]
+    pub(crate) rate: u64,
+    /// Stop after this time, such as 500ms, 10s, 5m, 1h [default: run until SIGINT or SIGTERM]
+    #[arg(long, env = "ROADBED_DURATION", value_parser = duration::parse, value_name = "TIME")]
+    pub(crate) duration: Option<Duration>,
+    /// Stop once this many more blocks are executed and durable, rounded up to whole QCs
+    #[arg(long, env = "ROADBED_BLOCKS", value_name = "N")]
+    pub(crate) blocks: Option<u64>,
+    /// Prune executed blocks beyond this many [default: keep all]
+    #[arg(long, env = "ROADBED_RETAIN_BLOCKS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) retain_blocks: Option<u64>,
+    /// Prune blocks this long after they were executed, such as 1h [default: keep all]
+    #[arg(long, env = "ROADBED_RETAIN_AGE", value_parser = duration::parse, value_name = "TIME")]
+    pub(crate) retain_age: Option<Duration>,
+    /// Append `number hash` for each app hash that was answered; checked when started with it again
+    #[arg(long, env = "ROADBED_ACK_LOG", value_name = "FILE")]
+    pub(crate) ack_log: Option<PathBuf>,
+    /// Address for HTTP: not in this version yet, only `off`
+    #[arg(long, env = "ROADBED_LISTEN", default_value = "off", value_name = "ADDR|off")]
+    pub(crate) listen: String,
+    /// Keep everything in memory; DIR is not touched
+    #[arg(long, env = "ROADBED_IN_MEMORY")]
+    pub(crate) in_memory: bool,
+    /// Inject faults into random workers, derived from this seed
+    #[arg(long, env = "ROADBED_CHAOS", value_name = "SEED")]
+    pub(crate) chaos: Option<u64>,
+    /// Print the run's summary as JSON, the last line on stdout
+    #[arg(long, env = "ROADBED_JSON")]
+    pub(crate) json: bool,
+}
+
+/// Flags of `roadbed verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Directory of the store
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Also decode everything and check signatures and hashes against committee.json
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `roadbed inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Directory of the store
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

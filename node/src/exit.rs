@@ -1,0 +1,185 @@
+//! Exit codes, and the errors that they come from.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use roadbed_messages::api::{Error, StartError, StopReason};
+use roadbed_wal::WalError;
+
+use crate::run::AckLogError;
+use crate::run::ChainCheckError;
+
+/// How the program ended. The numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// It did what it was asked to.
+    Clean = 0,
+    /// Something failed: the message says what.
+    Failure = 1,
+    /// A flag, a variable or a combination of them can't be.
+    Usage = 2,
+    /// Durable data is damaged.
+    Corrupt = 3,
+    /// Only a torn tail, which the next start repairs.
+    TornTail = 4,
+    /// Another process has the directory.
+    InUse = 5,
+    /// The directory was written by a newer version.
+    NewerFormat = 6,
+    /// The directory is of another chain or no store at all, or going on would lose data.
+    Refused = 7,
+    /// A worker failed for good.
+    Escalated = 8,
+    /// What is served, or what was acknowledged, is not what the seed gives.
+    ChainCheck = 9,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why a command failed. Each names the file or number, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    /// What was asked for can't be.
+    #[error("{0}")]
+    Usage(String),
+    /// The data layer did not start.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// The data layer has ended.
+    #[error("{0}")]
+    Stopped(StopReason),
+    /// The directory was made with other flags.
+    #[error(
+        "{} was made with {found}, this run has {wanted}: run with the former, or choose another --dir",
+        dir.display()
+    )]
+    OtherShape {
+        /// The directory.
+        dir: PathBuf,
+        /// The flags that it was made with.
+        found: String,
+        /// The flags of this run.
+        wanted: String,
+    },
+    /// The chain check found a difference.
+    #[error("chain check failed: {0}")]
+    ChainCheck(Box<ChainCheckError>),
+    /// The ack log can't be used.
+    #[error("{0}")]
+    AckLog(#[from] AckLogError),
+    /// A request that must not fail did.
+    #[error("{doing}: {error}")]
+    Request {
+        /// What was being done.
+        doing: &'static str,
+        /// What came back.
+        error: Box<Error>,
+    },
+    /// The operating system refused something.
+    #[error("{doing}: {error}")]
+    Io {
+        /// What was being done, with the file or address.
+        doing: String,
+        /// What came back.
+        error: std::io::Error,
+    },
+    /// There is no store where one was named.
+    #[error("{} {why}: give the directory that `roadbed run --dir` was given", dir.display())]
+    NoStore {
+        /// The path.
+        dir: PathBuf,
+        /// What is there instead.
+        why: &'static str,
+    },
+    /// A log refused to be read.
+    #[error("{0}")]
+    Log(Box<WalError>),
+}
+
+impl NodeError {
+    /// A request that came back with an error; the end of the data layer is told as such.
+    pub(crate) fn request(doing: &'static str, error: Error) -> Self {
+        match error {
+            Error::Stopped(reason) => Self::Stopped(reason),
+            error => Self::Request { doing, error: Box::new(error) },
+        }
+    }
+
+    /// What the operating system refused.
+    pub(crate) fn io(doing: impl Into<String>, error: std::io::Error) -> Self {
+        Self::Io { doing: doing.into(), error }
+    }
+
+    /// The exit code that stands for it.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Usage(_) => Code::Usage,
+            Self::Start(error) => start_code(error),
+            Self::Stopped(reason) => stop_code(reason),
+            Self::OtherShape { .. } | Self::NoStore { .. } => Code::Refused,
+            Self::ChainCheck(_) => Code::ChainCheck,
+            Self::AckLog(error) if error.is_content() => Code::Usage,
+            Self::Request { error, .. } if matches!(**error, Error::Damaged { .. }) => Code::Corrupt,
+            Self::AckLog(_) | Self::Request { .. } | Self::Io { .. } => Code::Failure,
+            Self::Log(error) => log_code(error),
+        }
+    }
+
+    /// The command to run next, where there is one that helps and the message does not name it already.
+    pub(crate) fn next_command(&self, dir: Option<&Path>) -> Option<String> {
+        let dir = dir?.display();
+        match self.code() {
+            Code::Corrupt => Some(format!("roadbed verify --deep {dir}")),
+            Code::ChainCheck => Some(format!("roadbed verify --deep {dir}")),
+            Code::Escalated => Some(format!("roadbed inspect {dir}")),
+            _ => None,
+        }
+    }
+}
+
+impl From<ChainCheckError> for NodeError {
+    fn from(error: ChainCheckError) -> Self {
+        Self::ChainCheck(Box::new(error))
+    }
+}
+
+impl From<WalError> for NodeError {
+    fn from(error: WalError) -> Self {
+        Self::Log(Box::new(error))
+    }
+}
+
+fn start_code(error: &StartError) -> Code {
+    match error {
+        StartError::Config(_) => Code::Usage,
+        StartError::InUse { .. } => Code::InUse,
+        StartError::Foreign { .. } | StartError::WouldLose { .. } => Code::Refused,
+        StartError::NewerFormat { .. } => Code::NewerFormat,
+        StartError::Corrupt { .. } => Code::Corrupt,
+        _ => Code::Failure,
+    }
+}
+
+fn stop_code(reason: &StopReason) -> Code {
+    match reason {
+        StopReason::Shutdown(_) => Code::Clean,
+        StopReason::Start(error) => start_code(error),
+        StopReason::Escalated { .. } | StopReason::StateFailed { .. } => Code::Escalated,
+        _ => Code::Failure,
+    }
+}
+
+fn log_code(error: &WalError) -> Code {
+    match error {
+        WalError::InUse { .. } => Code::InUse,
+        WalError::Foreign { .. } | WalError::Missing { .. } => Code::Refused,
+        WalError::NewerFormat { .. } => Code::NewerFormat,
+        error if error.is_corruption() => Code::Corrupt,
+        _ => Code::Failure,
+    }
+}

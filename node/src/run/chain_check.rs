@@ -1,0 +1,346 @@
+//! The chain check: what is served, and what was acknowledged, is what the seed gives.
+//!
+//! ```text
+//! a thread: seed ──derive from the first block──▶ app hashes ──compare── lines of the ack log
+//!                                └─QCs and blocks at or above `first`──▶ compare ◀── what the data layer serves
+//! ```
+//!
+//! The whole chain is derived each time, whatever was pruned, because the application's state depends on every block:
+//! the cost grows with the chain's length, not with what is retained (a small block takes a few microseconds). Blocks
+//! are read through the data layer, so each served byte goes the way that any consumer's would.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use roadbed::{Roadbed, Subscription};
+use roadbed_messages::api::{Cursors, Error};
+use roadbed_messages::{AppHash, BlockNumber, FullCommitQc, GlobalBlock};
+use tokio::sync::mpsc;
+
+use super::ack_log::{AckLogError, Lines};
+use super::history::{Checkpoints, Road, next_road};
+use super::plan::{App, Plan};
+use crate::exit::NodeError;
+
+/// Roads that are derived ahead of the comparison.
+const ROADS_AHEAD: usize = 16;
+
+/// A difference between what is there and what must be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChainCheckError {
+    /// A served block is not the one that the seed gives.
+    #[error("block {number}: its {what} is not what the seed gives; it was served all the same")]
+    Block {
+        /// The block.
+        number: BlockNumber,
+        /// Which part of it.
+        what: &'static str,
+    },
+    /// A served QC is not the one that the seed gives.
+    #[error("the QC of block {number} is not what the seed gives; it was served all the same")]
+    Qc {
+        /// A block that it covers.
+        number: BlockNumber,
+    },
+    /// A block between `first` and `next_block` is not there.
+    #[error("block {number} is not served, although it lies between {first} and {next_block}: {error}")]
+    Missing {
+        /// The block.
+        number: BlockNumber,
+        /// The oldest one retained.
+        first: BlockNumber,
+        /// The end of the contiguous run.
+        next_block: BlockNumber,
+        /// What came instead.
+        error: String,
+    },
+    /// What was acknowledged is gone.
+    #[error(
+        "{}:{line}: the app hash of block {number} was acknowledged, but only blocks {} to {} are there",
+        path.display(), there.start, there.end.saturating_sub(1)
+    )]
+    Lost {
+        /// The ack log.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The block.
+        number: BlockNumber,
+        /// What is there.
+        there: Range<BlockNumber>,
+    },
+    /// What was acknowledged is not what the seed gives.
+    #[error("{}:{line}: app hash {found} was acknowledged for block {number}, the seed gives {expected}", path.display())]
+    OtherHash {
+        /// The ack log.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The block.
+        number: BlockNumber,
+        /// By the seed.
+        expected: AppHash,
+        /// In the log.
+        found: AppHash,
+    },
+    /// The ack log goes back, which no run writes.
+    #[error("{}:{line}: block {number} was acknowledged after block {before}", path.display())]
+    Backwards {
+        /// The ack log.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The block.
+        number: BlockNumber,
+        /// The block of the line before.
+        before: BlockNumber,
+    },
+}
+
+/// What a check that held has looked at, and what it learned on the way.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// Blocks that were compared.
+    pub(crate) blocks: u64,
+    /// Lines of the ack log that were compared.
+    pub(crate) acked: u64,
+    /// The application's state at `next_block`.
+    pub(crate) app: App,
+    /// The last QC before `next_qc`.
+    pub(crate) last_qc: Option<FullCommitQc>,
+    /// Where deriving can start again.
+    pub(crate) checkpoints: Checkpoints,
+}
+
+/// Compares everything from `first` to `next_block`, and every line of the ack log.
+///
+/// # Errors
+/// The first difference, or why it could not be looked for.
+pub(crate) async fn check(
+    plan: &Plan,
+    roadbed: &Roadbed,
+    cursors: Cursors,
+    ack_log: Option<&Path>,
+) -> Result<Checked, NodeError> {
+    let (sender, mut roads) = mpsc::channel(ROADS_AHEAD);
+    let deriver =
+        Deriver { plan: plan.clone(), cursors, ack_log: ack_log.map(Path::to_path_buf), roads: sender };
+    let derived = tokio::task::spawn_blocking(move || deriver.derive());
+    let mut served = Served { roadbed, cursors, stream: roadbed.subscribe(cursors.first, false), blocks: 0 };
+    let mut compared = Ok(());
+    while let Some(road) = roads.recv().await {
+        compared = served.compare(&road).await;
+        if compared.is_err() {
+            break;
+        }
+    }
+    // Without a receiver it stops.
+    drop(roads);
+    let derived = derived.await;
+    compared?;
+    let derived =
+        derived.map_err(|error| NodeError::io("derive the chain", std::io::Error::other(error)))??;
+    Ok(Checked { blocks: served.blocks, ..derived })
+}
+
+/// What the data layer serves, from `first` on.
+struct Served<'a> {
+    roadbed: &'a Roadbed,
+    cursors: Cursors,
+    stream: Subscription,
+    blocks: u64,
+}
+
+impl Served<'_> {
+    async fn compare(&mut self, road: &Road) -> Result<(), NodeError> {
+        let Cursors { first, next_block, .. } = self.cursors;
+        let from = road.range.start.max(self.stream.next_number()).max(first);
+        if from >= road.range.end {
+            return Ok(());
+        }
+        match self.roadbed.qc(from).await {
+            Ok(qc) if qc.qc.proposal != road.qc.qc.proposal || qc.headers != road.qc.headers => {
+                return Err(ChainCheckError::Qc { number: from }.into());
+            }
+            Ok(_) | Err(Error::Pruned { .. }) => {}
+            Err(error) => return Err(self.not_served(from, error)),
+        }
+        let end = road.range.end.min(next_block);
+        while self.stream.next_number() < end {
+            let number = self.stream.next_number();
+            match self.stream.next().await {
+                Ok(block) => compare_block(road, &block)?,
+                // Pruning goes on while this looks: what is gone need not be compared.
+                Err(Error::Pruned { first, .. }) if first > number => {
+                    self.stream = self.roadbed.subscribe(first, false);
+                    continue;
+                }
+                Err(error) => return Err(self.not_served(number, error)),
+            }
+            self.blocks += 1;
+        }
+        Ok(())
+    }
+
+    fn not_served(&self, number: BlockNumber, error: Error) -> NodeError {
+        match error {
+            error @ (Error::Stopped(_) | Error::Damaged { .. }) => {
+                NodeError::request("check the chain", error)
+            }
+            error => {
+                let Cursors { first, next_block, .. } = self.cursors;
+                ChainCheckError::Missing { number, first, next_block, error: error.to_string() }.into()
+            }
+        }
+    }
+}
+
+fn compare_block(road: &Road, served: &GlobalBlock) -> Result<(), ChainCheckError> {
+    let number = served.number;
+    let differs = |what| Err(ChainCheckError::Block { number, what });
+    let Some(block) = road.block(number) else { return differs("number") };
+    let proposal = &road.qc.qc.proposal;
+    let position = number.0 - road.range.start.0;
+    if served.header != block.header {
+        return differs("header");
+    }
+    if *served.payload != block.payload {
+        return differs("payload");
+    }
+    if proposal.timestamp.checked_add_us(position) != Some(served.timestamp) {
+        return differs("timestamp");
+    }
+    if served.app_proposal != proposal.app_proposal {
+        return differs("app proposal");
+    }
+    Ok(())
+}
+
+/// Derives the chain on a thread of its own.
+struct Deriver {
+    plan: Plan,
+    cursors: Cursors,
+    ack_log: Option<PathBuf>,
+    roads: mpsc::Sender<Road>,
+}
+
+impl Deriver {
+    fn derive(self) -> Result<Checked, NodeError> {
+        let Cursors { first, next_block, next_qc, .. } = self.cursors;
+        let mut acks = match &self.ack_log {
+            Some(path) => Some(Acks::open(path, first..next_block)?),
+            None => None,
+        };
+        let mut app = App::genesis(&self.plan);
+        let mut checkpoints = Checkpoints::default();
+        let mut last_qc = None;
+        let mut chain = self.plan.chain().unsigned();
+        while chain.next_first() < next_qc {
+            let Some(road) = next_road(&mut chain) else { break };
+            for (number, block) in (app.next.0..next_block.0).map(BlockNumber).zip(&road.blocks) {
+                let hash = app.execute(&block.payload);
+                if let Some(acks) = &mut acks {
+                    acks.compare(number, hash)?;
+                }
+            }
+            checkpoints.note(&road.qc);
+            if road.range.end <= first {
+                last_qc = Some(road.qc);
+                continue;
+            }
+            last_qc = Some(road.qc.clone());
+            if self.roads.blocking_send(road).is_err() {
+                break;
+            }
+        }
+        let acked = match acks {
+            Some(acks) => acks.finish()?,
+            None => 0,
+        };
+        Ok(Checked { blocks: 0, acked, app, last_qc, checkpoints })
+    }
+}
+
+/// The lines of the ack log, walked beside the chain.
+struct Acks {
+    path: PathBuf,
+    lines: std::iter::Peekable<Lines>,
+    there: Range<BlockNumber>,
+    compared: u64,
+    before: BlockNumber,
+}
+
+impl Acks {
+    fn open(path: &Path, there: Range<BlockNumber>) -> Result<Self, AckLogError> {
+        let lines = Lines::open(path)?.peekable();
+        Ok(Self { path: path.to_path_buf(), lines, there, compared: 0, before: BlockNumber(0) })
+    }
+
+    /// Compares the lines of block `number`; to be called with each block in order.
+    fn compare(&mut self, number: BlockNumber, expected: AppHash) -> Result<(), NodeError> {
+        while let Some(next) = self.lines.next_if(|ack| ack.as_ref().map_or(true, |ack| ack.number <= number))
+        {
+            let ack = next?;
+            let (path, line, found) = (self.path.clone(), ack.line, ack.hash);
+            if ack.number < self.before || ack.number < number {
+                let before = self.before;
+                return Err(ChainCheckError::Backwards { path, line, number: ack.number, before }.into());
+            }
+            if found != expected {
+                return Err(ChainCheckError::OtherHash { path, line, number, expected, found }.into());
+            }
+            self.before = number;
+            self.compared += 1;
+        }
+        Ok(())
+    }
+
+    /// No line may be left.
+    fn finish(mut self) -> Result<u64, NodeError> {
+        match self.lines.next() {
+            None => Ok(self.compared),
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(ack)) => {
+                let (path, there) = (self.path, self.there);
+                Err(ChainCheckError::Lost { path, line: ack.line, number: ack.number, there }.into())
+            }
+        }
+    }
+}
+
+/// Refuses a directory whose blocks were made with other flags, before a difference in them looks like damage.
+///
+/// # Errors
+/// What the directory was made with.
+pub(crate) async fn check_shape(
+    plan: &Plan,
+    roadbed: &Roadbed,
+    cursors: Cursors,
+    dir: &Path,
+) -> Result<(), NodeError> {
+    let Cursors { first, next_block, next_qc, .. } = cursors;
+    let unreadable = |error| NodeError::request("read the oldest blocks", error);
+    let blocks_per_qc = match first < next_qc {
+        true => roadbed.qc(first).await.map_err(unreadable)?.headers.len(),
+        false => plan.shape.blocks_per_qc,
+    };
+    let (txs, bytes) = match first < next_block {
+        true => {
+            let block = roadbed.block(first).await.map_err(unreadable)?;
+            (block.payload.txs.len(), block.payload.txs.longest_bytes())
+        }
+        false => (plan.shape.txs_per_block, plan.shape.tx_bytes),
+    };
+    // Without a transaction nothing tells how long it would be.
+    let bytes = if txs == 0 { plan.shape.tx_bytes } else { bytes };
+    let flags = |blocks: usize, txs: usize, bytes: usize| {
+        format!("--blocks-per-qc {blocks} --txs {txs} --tx-bytes {bytes}")
+    };
+    let shape = plan.shape;
+    let (found, wanted) =
+        (flags(blocks_per_qc, txs, bytes), flags(shape.blocks_per_qc, shape.txs_per_block, shape.tx_bytes));
+    if found == wanted {
+        return Ok(());
+    }
+    Err(NodeError::OtherShape { dir: dir.to_path_buf(), found, wanted })
+}

@@ -1,0 +1,284 @@
+//! `roadbed run`: a demo validator around the data layer.
+//!
+//! ```text
+//! start the data layer ─▶ chain check ─▶ actors run ─▶ signal, time, blocks, or a failure
+//!                                                           │
+//! summary ◀─ shut down ◀─ chain check ◀─ execute the rest ◀─┘ stop input
+//! ```
+
+mod ack_log;
+mod chain_check;
+mod chaos;
+mod consensus;
+mod executor;
+mod fetcher;
+mod frame;
+mod history;
+mod mischief;
+mod network;
+mod peers;
+mod plan;
+mod preflight;
+mod progress;
+mod signals;
+mod summary;
+mod validator;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use roadbed::supervision::Faults;
+use roadbed::{Config, RetentionPolicy, Roadbed};
+use roadbed_messages::api::{Cursors, Recovered};
+
+pub(crate) use ack_log::AckLogError;
+pub(crate) use chain_check::ChainCheckError;
+
+use self::ack_log::AckLog;
+use self::chain_check::Checked;
+use self::plan::Plan;
+use self::signals::Signals;
+use self::summary::{ChainCheck, Restarts, Summary};
+use self::validator::{Remains, Validator};
+use crate::cli::RunArgs;
+use crate::exit::{Code, NodeError};
+use crate::output;
+
+/// Runs the validator to its end, and prints what came of it.
+///
+/// # Errors
+/// Why the data layer did not start. Everything that goes wrong later is in the summary and in the code.
+pub(crate) async fn run(args: &RunArgs) -> Result<Code, NodeError> {
+    preflight::check(args)?;
+    let plan = Arc::new(Plan::new(args)?);
+    let signals = Signals::install()?;
+    preflight::raise_open_files();
+    let faults = Faults::default();
+    let roadbed = start(args, &plan, faults.clone()).await?;
+    let summary = Summary::new(args.seed, roadbed.recovered());
+    let mut run = Run { args, plan, roadbed, signals, summary, faults, interrupted: false };
+    let outcome = run.live().await;
+    run.finish(outcome).await
+}
+
+async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, NodeError> {
+    let defaults = Config::default();
+    let retention = RetentionPolicy {
+        age_after_execution: args.retain_age,
+        blocks_max: args.retain_blocks,
+        ..defaults.retention.clone()
+    };
+    let restart = if args.chaos.is_some() { chaos::restart_policy() } else { defaults.restart.clone() };
+    let builder = Roadbed::builder(plan.members.committee.clone())
+        .config(Config { retention, restart, ..defaults })
+        .faults(faults);
+    let builder = if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) };
+    Ok(builder.start().await?)
+}
+
+/// Where the cursors stand right after a start.
+pub(crate) fn recovered_cursors(recovered: &Recovered) -> Cursors {
+    let Recovered { first, next_block, next_qc, .. } = *recovered;
+    Cursors { first, next_app_proposal: first, next_block_to_persist: next_block, next_block, next_qc }
+}
+
+struct Run<'a> {
+    args: &'a RunArgs,
+    plan: Arc<Plan>,
+    roadbed: Roadbed,
+    signals: Signals,
+    summary: Summary,
+    faults: Faults,
+    /// A check was cut short by a signal.
+    interrupted: bool,
+}
+
+impl Run<'_> {
+    /// From the first check to the last; answers why it ended.
+    async fn live(&mut self) -> Result<String, NodeError> {
+        let recovered = self.roadbed.recovered().clone();
+        self.tell_recovered(&recovered);
+        let cursors = recovered_cursors(&recovered);
+        chain_check::check_shape(&self.plan, &self.roadbed, cursors, &self.args.dir).await?;
+        let Some(checked) = self.check(cursors, 1).await? else {
+            return Ok("a signal during the chain check".to_owned());
+        };
+        let ack_log = self.args.ack_log.as_deref().map(AckLog::open).transpose()?;
+        let until =
+            self.args.blocks.map(|blocks| self.plan.whole_qcs(cursors.next_block.saturating_add(blocks)));
+        let faults = self.faults.clone();
+        let started = Instant::now();
+        let validator =
+            Validator::start(self.args, &self.plan, &self.roadbed, faults, ack_log, checked, until);
+        let mut validator = validator.await?;
+        let cause = self.wait(&mut validator, until).await;
+        let remains = validator.stop_input().await;
+        let drained = match &cause {
+            Ok(_) => self.drain(&mut validator).await,
+            Err(_) => Ok(()),
+        };
+        validator.leave().await;
+        self.summary.set_stats(&self.roadbed.stats(), started.elapsed().as_secs_f64());
+        self.take_stock(remains).await;
+        let cause = cause?;
+        drained?;
+        let cursors = self.roadbed.next_block().await;
+        let cursors = cursors.map_err(|error| NodeError::request("look where the node is", error))?;
+        self.check(cursors, 2).await?;
+        Ok(cause)
+    }
+
+    fn tell_recovered(&self, recovered: &Recovered) {
+        let place = match self.args.in_memory {
+            true => "memory".to_owned(),
+            false => self.args.dir.display().to_string(),
+        };
+        let Recovered { first, next_block, next_qc, torn_bytes, reconcile_case, lost, seconds } = recovered;
+        if next_qc.0 == 0 {
+            output::note(&format!(
+                "{place}: a new store, seed {}, committee of {}",
+                self.args.seed, self.args.committee
+            ));
+        } else {
+            output::note(&format!(
+                "{place}: recovered blocks {first}..{next_block} and QCs up to {next_qc} in {seconds:.3} s \
+                 (reconcile case {reconcile_case}, {torn_bytes} torn bytes cut off)"
+            ));
+        }
+        if let Some(lost) = lost {
+            output::note(&format!("LOST: {lost}"));
+        }
+    }
+
+    /// Compares what is served with the seed; `None` when a signal cut it short. The `patience`-th signal does.
+    async fn check(&mut self, cursors: Cursors, patience: u32) -> Result<Option<Checked>, NodeError> {
+        let began = Instant::now();
+        let check = chain_check::check(&self.plan, &self.roadbed, cursors, self.ack_log_to_check());
+        let mut signals = self.signals.clone();
+        let checked = tokio::select! {
+            checked = check => checked,
+            name = signals.at_least(patience) => {
+                output::note(&format!("{name}: the chain check is cut short"));
+                self.interrupted = true;
+                self.summary.chain_check_failed();
+                return Ok(None);
+            }
+        };
+        let ok = checked.is_ok();
+        let (blocks, acked) = checked.as_ref().map_or((0, 0), |checked| (checked.blocks, checked.acked));
+        if let Ok(checked) = &checked {
+            let check = ChainCheck { ok, checked_blocks: blocks, acked_checked: acked };
+            self.summary.set_chain(check, checked.app.hash);
+        } else {
+            self.summary.chain_check_failed();
+        }
+        let checked = checked?;
+        if cursors.next_qc > self.plan.first_block() {
+            output::note(&format!(
+                "chain check: {blocks} blocks and {acked} acknowledged hashes are what seed {} gives ({:.1} s)",
+                self.args.seed,
+                began.elapsed().as_secs_f64()
+            ));
+        }
+        Ok(Some(checked))
+    }
+
+    fn ack_log_to_check(&self) -> Option<&std::path::Path> {
+        self.args.ack_log.as_deref().filter(|path| path.exists())
+    }
+
+    /// Waits for whatever ends the run.
+    async fn wait(
+        &mut self,
+        validator: &mut Validator,
+        until: Option<roadbed_messages::BlockNumber>,
+    ) -> Result<String, NodeError> {
+        let duration = self.args.duration;
+        let time = async {
+            match duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        let Validator { answered, failures, .. } = validator;
+        let blocks = async {
+            match until {
+                // Without a sender the executor has failed, which the other branches tell.
+                Some(until) if answered.wait_for(|answered| *answered >= until).await.is_ok() => {}
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            name = self.signals.at_least(1) => {
+                output::note(&format!("{name}: stopping in order"));
+                Ok(name.to_owned())
+            }
+            reason = self.roadbed.stopped() => Err(NodeError::Stopped(reason)),
+            Some(error) = failures.recv() => Err(error),
+            () = blocks => Ok("blocks".to_owned()),
+            () = time => Ok("duration".to_owned()),
+        }
+    }
+
+    /// Lets the executor finish with what is there, as long as nobody is in a hurry.
+    async fn drain(&mut self, validator: &mut Validator) -> Result<(), NodeError> {
+        let deadline = Config::default().shutdown_deadline;
+        let mut signals = self.signals.clone();
+        tokio::select! {
+            drained = validator.drain() => drained,
+            _ = signals.at_least(2) => Ok(()),
+            () = tokio::time::sleep(deadline) => {
+                output::note("not every block was executed before the deadline of the stop");
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes where the run got to. After the end of the data layer that is what progress saw last.
+    async fn take_stock(&mut self, remains: Remains) {
+        let status = self.roadbed.status().await.ok().or(remains.status);
+        let restarts = status.as_ref().map_or_else(Restarts::default, |status| Restarts::of(&status.workers));
+        if let Some(status) = &status {
+            self.summary.set_cursors(&status.cursors);
+        }
+        self.summary.set_events(restarts, remains.rejected);
+    }
+
+    /// Shuts the data layer down and prints the summary.
+    async fn finish(mut self, outcome: Result<String, NodeError>) -> Result<Code, NodeError> {
+        let report = self.roadbed.shutdown().await;
+        if let Ok(report) = &report {
+            self.summary.set_cursors(&report.cursors);
+        }
+        let code = match (&outcome, &report) {
+            (Err(error), _) => error.code(),
+            (Ok(_), Ok(report)) if report.is_clean() => Code::Clean,
+            (Ok(_), Ok(_)) => Code::Failure,
+            (Ok(_), Err(error)) => NodeError::request("shut down", error.clone()).code(),
+        };
+        let not_durable = match &report {
+            Ok(report) if !report.is_clean() => Some(format!(
+                "blocks {} to {} could not be made durable",
+                report.not_durable.start,
+                report.not_durable.end.saturating_sub(1)
+            )),
+            Err(error) if outcome.is_ok() => Some(error.to_string()),
+            _ => None,
+        };
+        self.summary.result = match code {
+            Code::Clean => "ok",
+            Code::Escalated => "escalated",
+            Code::ChainCheck => "chain_check_failed",
+            _ => "failed",
+        };
+        self.summary.stop_reason = match (&outcome, not_durable) {
+            (_, Some(not_durable)) => not_durable,
+            (Ok(cause), None) => cause.clone(),
+            (Err(error), None) => error.to_string(),
+        };
+        let text = if self.args.json { self.summary.json() } else { self.summary.text(self.interrupted) };
+        output::result(&text).map_err(|error| NodeError::io("write the summary", error))?;
+        outcome.map(|_| code)
+    }
+}

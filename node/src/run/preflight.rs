@@ -1,0 +1,57 @@
+//! What is looked at before anything is started or written.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use super::ack_log::Lines;
+use crate::cli::RunArgs;
+use crate::exit::NodeError;
+
+/// Refuses flags that can't be, alone or together.
+///
+/// # Errors
+/// Which flag, why, and what to write instead.
+pub(crate) fn check(args: &RunArgs) -> Result<(), NodeError> {
+    if args.listen != "off" {
+        return Err(NodeError::Usage(format!(
+            "--listen {}: this version has no HTTP endpoints yet; leave it out, or write --listen off",
+            args.listen
+        )));
+    }
+    if let Some(ack_log) = &args.ack_log {
+        if !args.in_memory && absolute(ack_log).starts_with(absolute(&args.dir)) {
+            return Err(NodeError::Usage(format!(
+                "--ack-log {}: it lies inside --dir {}, which is for the store alone; choose a file outside",
+                ack_log.display(),
+                args.dir.display()
+            )));
+        }
+        if ack_log.exists() {
+            Lines::open(ack_log)?.try_for_each(|ack| ack.map(|_| ()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The path without links and relative parts, as far as it exists.
+fn absolute(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut missing = Vec::new();
+    for parent in path.ancestors() {
+        if let Ok(real) = parent.canonicalize() {
+            return missing.iter().rev().fold(real, |path, part| path.join(part));
+        }
+        missing.extend(parent.file_name().map(ToOwned::to_owned));
+    }
+    path
+}
+
+/// A large committee needs more sockets than the usual soft limit allows: as many as the hard limit does.
+pub(crate) fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "can't raise the limit of open files: a large committee may lack sockets");
+    }
+}

@@ -1,0 +1,212 @@
+//! What a run came to: the last line on stdout with `--json`, a few lines for people without.
+
+use std::collections::BTreeMap;
+
+use roadbed::Stats;
+use roadbed_messages::AppHash;
+use roadbed_messages::api::{ActorKind, Cursors, Recovered, WorkerStatus};
+use serde::Serialize;
+
+/// The name of the format.
+const SCHEMA: &str = "roadbed.run/1";
+
+/// The summary. Its names are part of the interface.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    schema: &'static str,
+    /// `ok`, or the kind of failure.
+    pub(crate) result: &'static str,
+    /// Why the run ended.
+    pub(crate) stop_reason: String,
+    seed: u64,
+    first: u64,
+    next_app_proposal: u64,
+    next_block_to_persist: u64,
+    next_block: u64,
+    next_qc: u64,
+    /// Since this start.
+    blocks_ingested: u64,
+    /// Written to both logs since this start, without frames and padding.
+    bytes_durable: u64,
+    /// From the start of the actors to the stop.
+    elapsed_seconds: f64,
+    fsync_p50_us: PerLog,
+    fsync_p99_us: PerLog,
+    restarts: Restarts,
+    rejected: BTreeMap<String, u64>,
+    recovered: RecoveredPart,
+    chain_check: ChainCheck,
+    /// The application's state after the last block that was executed.
+    chain_hash: AppHash,
+}
+
+/// A number for each log.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct PerLog {
+    qcs: u64,
+    blocks: u64,
+}
+
+/// Restarts of each worker.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Restarts {
+    qc_wal: u64,
+    block_wal: u64,
+    verifier: u64,
+    pruner: u64,
+}
+
+impl Restarts {
+    /// Of these workers.
+    pub(crate) fn of(workers: &[WorkerStatus]) -> Self {
+        let of =
+            |actor| workers.iter().find(|worker| worker.actor == actor).map_or(0, |worker| worker.restarts);
+        Self {
+            qc_wal: of(ActorKind::QcWal),
+            block_wal: of(ActorKind::BlockWal),
+            verifier: of(ActorKind::Verifier),
+            pruner: of(ActorKind::Pruner),
+        }
+    }
+
+    /// All together.
+    pub(crate) fn sum(&self) -> u64 {
+        self.qc_wal + self.block_wal + self.verifier + self.pruner
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct RecoveredPart {
+    first: u64,
+    next_block: u64,
+    next_qc: u64,
+    torn_bytes: u64,
+    reconcile_case: String,
+    seconds: f64,
+}
+
+/// What the chain check said.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct ChainCheck {
+    /// Whether everything was looked at, and nothing differed.
+    pub(crate) ok: bool,
+    /// Blocks that were compared, by the last check that ended.
+    pub(crate) checked_blocks: u64,
+    /// Lines of the ack log that were compared, likewise.
+    pub(crate) acked_checked: u64,
+}
+
+impl Summary {
+    /// Of a run that recovered this and got no further.
+    pub(crate) fn new(seed: u64, recovered: &Recovered) -> Self {
+        let mut summary = Self {
+            schema: SCHEMA,
+            result: "failed",
+            stop_reason: String::new(),
+            seed,
+            first: 0,
+            next_app_proposal: 0,
+            next_block_to_persist: 0,
+            next_block: 0,
+            next_qc: 0,
+            blocks_ingested: 0,
+            bytes_durable: 0,
+            elapsed_seconds: 0.0,
+            fsync_p50_us: PerLog::default(),
+            fsync_p99_us: PerLog::default(),
+            restarts: Restarts::default(),
+            rejected: BTreeMap::new(),
+            recovered: RecoveredPart {
+                first: recovered.first.0,
+                next_block: recovered.next_block.0,
+                next_qc: recovered.next_qc.0,
+                torn_bytes: recovered.torn_bytes,
+                reconcile_case: recovered.reconcile_case.clone(),
+                seconds: recovered.seconds,
+            },
+            chain_check: ChainCheck::default(),
+            chain_hash: AppHash::ZERO,
+        };
+        summary.set_cursors(&super::recovered_cursors(recovered));
+        summary
+    }
+
+    /// Where the run got to.
+    pub(crate) fn set_cursors(&mut self, cursors: &Cursors) {
+        self.first = cursors.first.0;
+        self.next_app_proposal = cursors.next_app_proposal.0;
+        self.next_block_to_persist = cursors.next_block_to_persist.0;
+        self.next_block = cursors.next_block.0;
+        self.next_qc = cursors.next_qc.0;
+        self.blocks_ingested = cursors.next_block.0.saturating_sub(self.recovered.next_block);
+    }
+
+    /// What the logs did.
+    pub(crate) fn set_stats(&mut self, stats: &Stats, elapsed_seconds: f64) {
+        self.bytes_durable = stats.qcs.bytes + stats.blocks.bytes;
+        self.elapsed_seconds = elapsed_seconds;
+        self.fsync_p50_us = PerLog { qcs: stats.qcs.sync_p50_us, blocks: stats.blocks.sync_p50_us };
+        self.fsync_p99_us = PerLog { qcs: stats.qcs.sync_p99_us, blocks: stats.blocks.sync_p99_us };
+    }
+
+    /// What the workers and the network went through.
+    pub(crate) fn set_events(&mut self, restarts: Restarts, rejected: BTreeMap<String, u64>) {
+        self.restarts = restarts;
+        self.rejected = rejected;
+    }
+
+    /// What the chain check said, and the application's state.
+    pub(crate) fn set_chain(&mut self, check: ChainCheck, hash: AppHash) {
+        self.chain_check = check;
+        self.chain_hash = hash;
+    }
+
+    /// The chain check found a difference, or could not look.
+    pub(crate) fn chain_check_failed(&mut self) {
+        self.chain_check.ok = false;
+    }
+
+    /// One line of JSON.
+    pub(crate) fn json(&self) -> String {
+        // Plain numbers and strings always have a JSON form.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// For people. `interrupted`: the chain check was cut short.
+    pub(crate) fn text(&self, interrupted: bool) -> String {
+        let Self {
+            seed, first, next_block, next_app_proposal, chain_check, fsync_p50_us, fsync_p99_us, ..
+        } = self;
+        let mb = self.bytes_durable as f64 / 1e6;
+        let rate = self.blocks_ingested as f64 / self.elapsed_seconds.max(1e-3);
+        let rejected: u64 = self.rejected.values().sum();
+        let reasons: Vec<String> =
+            self.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let check = match chain_check {
+            ChainCheck { ok: true, checked_blocks, acked_checked } => {
+                format!(
+                    "ok, {checked_blocks} blocks and {acked_checked} acknowledged hashes compared with seed {seed}"
+                )
+            }
+            _ if interrupted => "cut short".to_owned(),
+            _ => "NOT ok".to_owned(),
+        };
+        let lines = [
+            format!("result       {} ({})", self.result, self.stop_reason),
+            format!("blocks       {first}..{next_block} held, {next_app_proposal} executed and durable"),
+            format!(
+                "this run     {} blocks, {mb:.1} MB durable, {:.1} s, {rate:.0} blocks/s",
+                self.blocks_ingested, self.elapsed_seconds
+            ),
+            format!(
+                "fsync        qcs p50 {} us, p99 {} us; blocks p50 {} us, p99 {} us",
+                fsync_p50_us.qcs, fsync_p99_us.qcs, fsync_p50_us.blocks, fsync_p99_us.blocks
+            ),
+            format!("restarts     {}", self.restarts.sum()),
+            format!("rejected     {rejected}{}{}", if rejected > 0 { ": " } else { "" }, reasons.join(", ")),
+            format!("chain check  {check}"),
+            format!("chain hash   {}", self.chain_hash),
+        ];
+        lines.join("\n")
+    }
+}
