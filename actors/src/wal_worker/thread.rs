@@ -1,5 +1,6 @@
 //! The I/O thread: it owns the log from the lock to the end.
 
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -296,5 +297,15 @@ impl Failure {
 
 /// Whether trying again can't help.
 fn is_final(error: &WalError) -> bool {
-    !matches!(error, WalError::Io { .. } | WalError::Poisoned { .. })
+    match error {
+        WalError::Io { kind, .. } => matches!(
+            kind,
+            ErrorKind::PermissionDenied
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::ReadOnlyFilesystem
+        ),
+        WalError::Poisoned { cause } => is_final(cause),
+        _ => true,
+    }
 }

@@ -6,6 +6,7 @@
     reason = "a failed unwrap is a failed test, and what a test prints is shown when it fails"
 )]
 
+mod bad_input;
 mod messages;
 mod reconcile;
 mod smoke;
