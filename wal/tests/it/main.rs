@@ -9,10 +9,13 @@
 
 mod basics;
 mod corruption;
+mod cost;
 mod crashes;
 mod faults;
 mod golden;
+mod kills;
 mod model;
+mod readers;
 mod script;
 mod sim_disk;
 mod support;
