@@ -9,7 +9,7 @@ use crate::buffer::AlignedBuffer;
 use crate::format::footer::footer_bytes_max;
 use crate::format::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::format::table::Record;
-use crate::format::{PAGE, crc32c, page_ceil};
+use crate::format::{PAGE, copy_crc32c, page_ceil};
 
 /// Buffers that are kept for the next groups, so that their memory is touched once.
 const SPARE_BUFFERS: usize = 4;
@@ -84,7 +84,7 @@ impl Group {
     /// A group of one of the log's own marks.
     pub(crate) fn of_mark(at: Cursor, frame: Frame, payload: &[u8]) -> Self {
         let mut group = Self::new(false, at, AlignedBuffer::default());
-        group.push(frame, |bytes| bytes.copy_from_slice(payload));
+        group.push(frame, |bytes| copy_crc32c(bytes, payload));
         group
     }
 
@@ -92,14 +92,15 @@ impl Group {
         self.buffer.len() as u64
     }
 
-    fn push(&mut self, frame: Frame, fill: impl FnOnce(&mut [u8])) {
+    /// Adds a frame; `fill` writes the payload and answers its checksum.
+    fn push(&mut self, frame: Frame, fill: impl FnOnce(&mut [u8]) -> u32) {
         let position = self.buffer.len();
         let total = usize::try_from(frame::frame_bytes(frame.length)).unwrap_or(usize::MAX);
         let bytes = self.buffer.extend(total);
         let (header, rest) = bytes.split_at_mut(FRAME_HEADER_BYTES);
         let (payload, padding) = rest.split_at_mut(frame.length as usize);
         padding.fill(0);
-        fill(payload);
+        let payload_crc = fill(payload);
         let unfinished = FrameHeader {
             index: frame.index,
             durable_upto: 0,
@@ -108,7 +109,7 @@ impl Group {
             length: frame.length,
             kind: frame.kind,
             last_in_group: false,
-            payload_crc: crc32c(payload),
+            payload_crc,
         };
         unfinished.encode_unfinished(header);
         if frame.kind == FrameKind::Entry {
@@ -170,8 +171,8 @@ impl Pending {
         self.groups.iter().map(Group::bytes).sum()
     }
 
-    /// Adds an entry to the last group, or begins the next one.
-    pub(crate) fn push(&mut self, frame: Frame, fill: impl FnOnce(&mut [u8])) {
+    /// Adds an entry to the last group, or begins the next one; `fill` writes the payload and answers its checksum.
+    pub(crate) fn push(&mut self, frame: Frame, fill: impl FnOnce(&mut [u8]) -> u32) {
         let bytes = frame::frame_bytes(frame.length);
         let (at, here, entries) = match self.groups.back() {
             Some(last) => (last.at, last.bytes(), last.records.len() as u64),

@@ -19,10 +19,10 @@ use std::sync::Arc;
 
 use crate::entry::{Appended, Entry};
 use crate::error::WalError;
-use crate::format::PAGE;
 use crate::format::footer::Footer;
 use crate::format::frame::FrameKind;
 use crate::format::header::{Header, SegmentKind};
+use crate::format::{PAGE, copy_crc32c, crc32c};
 use crate::judge::{Facts, Judged, State};
 use crate::options::LogOptions;
 use crate::pending::{Cursor, Frame, Pending};
@@ -159,8 +159,8 @@ impl Log {
     /// # Errors
     /// [`WalError::Gap`], [`WalError::KeyOrder`], [`WalError::TooLarge`], [`WalError::Poisoned`], or those of a sync.
     pub fn append(&mut self, index: u64, entry: Entry<'_>) -> Result<Appended, WalError> {
-        let fill = |bytes: &mut [u8]| bytes.copy_from_slice(entry.payload);
-        self.append_with(index, entry.key, entry.digest, entry.payload.len(), fill)
+        let Entry { key, digest, payload } = entry;
+        self.push(index, key, digest, payload.len(), |bytes| copy_crc32c(bytes, payload))
     }
 
     /// Like [`Log::append`], with the payload written straight into the group's buffer: `fill` gets exactly `len` bytes
@@ -175,6 +175,21 @@ impl Log {
         digest: u64,
         len: usize,
         fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Appended, WalError> {
+        self.push(index, key, digest, len, |bytes| {
+            fill(bytes);
+            crc32c(bytes)
+        })
+    }
+
+    /// Adds an entry; `fill` writes its payload and answers the checksum.
+    fn push(
+        &mut self,
+        index: u64,
+        key: u64,
+        digest: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> u32,
     ) -> Result<Appended, WalError> {
         self.check_poison()?;
         if index < self.next {
