@@ -3,7 +3,11 @@
 //!
 //! `cargo run --release -p roadbed-wal --example throughput -- [DIR] [MEGABYTES]`
 
-#![allow(clippy::print_stdout, reason = "it is for people")]
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "it is for people, on machines of 64 bits"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

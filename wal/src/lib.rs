@@ -11,11 +11,17 @@
 //! 4. A length read from disk is never trusted before its checksum, and never above the cap.
 //! 5. Opening costs O(segments) and the last segment; memory does not grow with what is retained.
 
+// The README's example is compiled and run like any other.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod buffer;
 mod entry;
 mod error;
 mod format;
 mod judge;
+mod lane;
 mod log;
 mod names;
 mod options;
@@ -24,6 +30,7 @@ mod pool;
 mod publish;
 mod reader;
 mod replay;
+mod replay_parallel;
 mod scan;
 mod segment;
 mod shared;
@@ -39,6 +46,7 @@ pub use log::Log;
 pub use options::{LogOptions, StreamId};
 pub use reader::Reader;
 pub use replay::Replay;
+pub use replay_parallel::ParallelReplay;
 pub use segment::SegmentInfo;
 pub use storage::{FileSystem, Listed, LockFault, LockGuard, OpenMode, Storage, StorageFile, SyncPoint};
 pub use verify::{Inspected, InspectedHeader, Report, SegmentOrigin, inspect, verify};

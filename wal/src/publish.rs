@@ -29,6 +29,8 @@ pub(crate) struct Site<'a> {
 pub(crate) struct Published {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn StorageFile>,
+    /// Whether its space was only reserved, never written.
+    pub(crate) fresh: bool,
 }
 
 /// How publishing failed.
@@ -50,7 +52,7 @@ pub(crate) fn publish(
 ) -> Result<Published, Failure> {
     assert_eq!(PAGE + table.len() as u64, header.frames_offset, "the frames follow the table");
     let bytes = site.segment_bytes.max(header.frames_offset + PAGE);
-    let prepared = prepare(site, pool, header.sequence, bytes, urgent).map_err(Failure::Before)?;
+    let (prepared, fresh) = prepare(site, pool, header.sequence, bytes, urgent).map_err(Failure::Before)?;
     let written = write_header(site, &prepared, header, table);
     let file = written.inspect_err(|_| discard(site, &prepared)).map_err(Failure::Before)?;
     let path = names::segment(site.dir, header.sequence);
@@ -59,22 +61,23 @@ pub(crate) fn publish(
     site.storage.rename(&prepared, &path).map_err(|error| failed("publish a segment", &path, &error))?;
     let point = SyncPoint::Publish;
     site.storage.sync_dir(site.dir, point).map_err(|error| failed(point.name(), site.dir, &error))?;
-    Ok(Published { path, file })
+    Ok(Published { path, file, fresh })
 }
 
+/// A file for a segment, and whether its space was never written.
 fn prepare(
     site: Site<'_>,
     pool: &mut Pool,
     sequence: u64,
     bytes: u64,
     urgent: bool,
-) -> Result<PathBuf, WalError> {
+) -> Result<(PathBuf, bool), WalError> {
     if let Some(spare) = pool.take(urgent) {
-        return Ok(spare);
+        return Ok((spare, false));
     }
     let path = names::prepared(site.dir, sequence);
     make_space(site, &path, bytes).inspect_err(|_| discard(site, &path))?;
-    Ok(path)
+    Ok((path, true))
 }
 
 /// Makes a file with reserved space.

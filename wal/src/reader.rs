@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::entry::StoredEntry;
 use crate::error::WalError;
 use crate::replay::Replay;
+use crate::replay_parallel::ParallelReplay;
 use crate::segment::SegmentInfo;
 use crate::shared::Shared;
 
@@ -61,6 +62,20 @@ impl Reader {
     /// after the first error; [`WalError::OutOfRange`] when the front was truncated past the stream.
     pub fn replay(&self, range: Range<u64>) -> Replay {
         Replay::new(self.shared.clone(), range)
+    }
+
+    /// Like [`Reader::replay`], on so many threads (at least one): reading, checking and `map` run beside each other, and
+    /// the results come in order. At most about 4 MiB a thread, and no less than two entries, are read ahead.
+    ///
+    /// # Panics
+    /// When `map` panics, in the thread that takes the results.
+    pub fn replay_parallel<T: Send + 'static>(
+        &self,
+        range: Range<u64>,
+        threads: usize,
+        map: impl Fn(StoredEntry) -> T + Send + Sync + 'static,
+    ) -> ParallelReplay<T> {
+        ParallelReplay::new(&self.shared, range, threads, map)
     }
 
     /// The segments, oldest first.

@@ -34,6 +34,11 @@ impl Replay {
         Self { shared, next, end, failed: false, ready: Vec::new(), place: None }
     }
 
+    /// A stream that ends with an error where an entry is not there any more.
+    pub(crate) fn exactly(shared: Arc<Shared>, range: Range<u64>) -> Self {
+        Self { shared, next: range.start, end: range.end, failed: false, ready: Vec::new(), place: None }
+    }
+
     /// The entries that are still to come.
     #[must_use]
     pub fn remaining(&self) -> Range<u64> {

@@ -292,7 +292,7 @@ fn check_tables(
     match before.table {
         TablePlace::None => Ok(()),
         TablePlace::Own(span) => {
-            let summary_at = span.offset - PAGE;
+            let summary_at = span.offset.saturating_sub(PAGE);
             let file = open_to_read(storage, &candidate.path)?;
             let mut page = vec![0; PAGE_BYTES];
             let read = crate::storage::read_full(&*file, &mut page, summary_at);

@@ -4,7 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 #![allow(unreachable_pub, reason = "a binary has no public interface")]
 
+mod calls;
 mod reconcile;
+mod recovery;
 mod scenarios;
+mod serving;
+mod shutdown;
 mod storm;
+mod supervision;
 mod world;

@@ -110,24 +110,18 @@ fn header_crc(bytes: &[u8], offset: u64) -> u32 {
 }
 
 impl FrameHeader {
-    /// Writes the header for a frame at `offset`; answers its checksum.
+    /// Writes the header, but for what [`finish`] fills in.
     ///
     /// # Panics
     /// When `out` is shorter than a header.
-    pub(crate) fn encode(&self, salt: u64, offset: u64, out: &mut [u8]) -> u32 {
-        put_u64(out, SALT, salt);
+    pub(crate) fn encode_unfinished(&self, out: &mut [u8]) {
         put_u64(out, INDEX, self.index);
-        put_u64(out, DURABLE_UPTO, self.durable_upto);
         put_u64(out, KEY, self.key);
         put_u64(out, DIGEST, self.digest);
         put_u32(out, LENGTH, self.length);
         out[KIND] = self.kind as u8;
-        out[FLAGS] = if self.last_in_group { LAST_IN_GROUP } else { 0 };
         out[RESERVED..PAYLOAD_CRC].fill(0);
         put_u32(out, PAYLOAD_CRC, self.payload_crc);
-        let crc = header_crc(out, offset);
-        put_u32(out, HEADER_CRC, crc);
-        crc
     }
 
     /// Decodes the header of a frame at `offset`; answers it with its checksum.
@@ -226,12 +220,17 @@ mod tests {
         }
     }
 
+    fn encode(header: &FrameHeader, salt: u64, offset: u64, out: &mut [u8]) -> u32 {
+        header.encode_unfinished(out);
+        finish(out, salt, offset, header.durable_upto, header.last_in_group)
+    }
+
     #[test]
     fn a_header_comes_back_as_it_was_written() {
         for kind in [FrameKind::Entry, FrameKind::Mark, FrameKind::Trim] {
             let header = FrameHeader { kind, ..sample() };
             let mut bytes = [0xff; FRAME_HEADER_BYTES];
-            let crc = header.encode(99, 8192, &mut bytes);
+            let crc = encode(&header, 99, 8192, &mut bytes);
             assert_eq!(FrameHeader::decode(&bytes, 99, 8192), Ok((header, crc)));
         }
     }
@@ -240,7 +239,7 @@ mod tests {
     fn no_changed_bit_moved_place_or_foreign_salt_validates() {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         assert!(FrameHeader::decode(&bytes, 99, 8192).is_err(), "zeros");
-        sample().encode(99, 8192, &mut bytes);
+        encode(&sample(), 99, 8192, &mut bytes);
         assert!(FrameHeader::decode(&bytes, 99, 8200).is_err(), "moved");
         assert!(FrameHeader::decode(&bytes, 98, 8192).is_err(), "foreign");
         for bit in 0..FRAME_HEADER_BYTES * 8 {

@@ -40,6 +40,9 @@ impl Log {
             return Ok(true);
         }
         self.settle_limbo();
+        if self.fill_active()? {
+            return Ok(true);
+        }
         Ok(match self.fill_step() {
             Ok(more) => more,
             Err(_) => {
@@ -68,6 +71,29 @@ impl Log {
         Ok(true)
     }
 
+    /// Writes zeros after the end of an active segment whose space was only reserved: small groups are twice as fast in
+    /// space that was written before.
+    fn fill_active(&mut self) -> Result<bool, WalError> {
+        let Some(filled) = self.unwritten_from else {
+            return Ok(false);
+        };
+        let (path, end) = {
+            let active = &self.shared.view().active;
+            (active.file.path.clone(), active.end_offset)
+        };
+        let from = filled.max(end);
+        let zeros = zeros(self.options.segment_bytes.saturating_sub(from));
+        if zeros.len() == 0 {
+            self.unwritten_from = None;
+            return Ok(false);
+        }
+        if let Err(error) = write_durably(&*self.file, &path, zeros.bytes(), from, SyncPoint::Fill) {
+            return Err(self.poison(error));
+        }
+        self.unwritten_from = Some(from + zeros.len() as u64);
+        Ok(true)
+    }
+
     fn fill_step(&mut self) -> Result<bool, WalError> {
         if self.filling.is_none() {
             if !self.pool.wants_more() {
@@ -84,12 +110,9 @@ impl Log {
         let Some(filling) = &mut self.filling else {
             return Ok(false);
         };
-        let left = self.options.segment_bytes - filling.done;
-        let step = usize::try_from(left).unwrap_or(STEP_BYTES).min(STEP_BYTES);
-        let mut zeros = AlignedBuffer::default();
-        zeros.extend(step).fill(0);
+        let zeros = zeros(self.options.segment_bytes - filling.done);
         write_durably(&*filling.file, &filling.path, zeros.bytes(), filling.done, SyncPoint::Fill)?;
-        filling.done += step as u64;
+        filling.done += zeros.len() as u64;
         if filling.done < self.options.segment_bytes {
             return Ok(true);
         }
@@ -101,4 +124,11 @@ impl Log {
         }
         Ok(self.pool.wants_more())
     }
+}
+
+/// Zeros for one step, at most `left` bytes.
+fn zeros(left: u64) -> AlignedBuffer {
+    let mut zeros = AlignedBuffer::default();
+    zeros.extend(usize::try_from(left).unwrap_or(STEP_BYTES).min(STEP_BYTES)).fill(0);
+    zeros
 }

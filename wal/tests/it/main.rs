@@ -7,12 +7,16 @@
     reason = "a test that can't go on fails; the machines that run it have 64 bits; what it prints is asked for"
 )]
 
+mod ahead;
 mod basics;
 mod corruption;
+mod cost;
 mod crashes;
 mod faults;
 mod golden;
+mod kills;
 mod model;
+mod readers;
 mod script;
 mod sim_disk;
 mod support;

@@ -54,6 +54,11 @@ impl Core {
         }
     }
 
+    fn has_orders(&self, worker: &Worker) -> bool {
+        let logs = self.logs.as_ref();
+        wal_of(worker.actor).zip(logs).is_some_and(|(wal, logs)| logs.of(wal).unanswered() > 0)
+    }
+
     /// Why the subsystem is not healthy.
     fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -61,6 +66,13 @@ impl Core {
             if !matches!(worker.state, WorkerState::Up) {
                 let error = worker.last_error.as_deref().unwrap_or("no error so far");
                 reasons.push(format!("{} is {}: {error}", worker.actor, worker.state.name()));
+            } else if worker.disk_full && self.has_orders(worker) {
+                // It opens on a full disk, only to fail with the next write.
+                let error = worker.last_error.as_deref().unwrap_or("no error so far");
+                reasons.push(format!(
+                    "{} has made nothing durable since the disk was full: {error}",
+                    worker.actor
+                ));
             }
         }
         reasons

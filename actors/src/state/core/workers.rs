@@ -24,6 +24,8 @@ pub(super) struct Worker {
     up_since: Option<Duration>,
     /// How long its operation has been running, as of the last beat.
     pub(super) running_for: Option<Duration>,
+    /// It failed for want of disk space and has not made progress since.
+    pub(super) disk_full: bool,
     failures: FailureLog,
 }
 
@@ -55,6 +57,7 @@ impl Workers {
                 start_at: None,
                 up_since: None,
                 running_for: None,
+                disk_full: false,
                 failures: FailureLog::default(),
             })
             .collect();
@@ -106,6 +109,7 @@ impl Workers {
     pub(super) fn progressed(&mut self, actor: ActorKind) {
         if let Some(worker) = self.get_mut(actor) {
             worker.failures.progressed();
+            worker.disk_full = false;
         }
     }
 
@@ -187,6 +191,7 @@ impl Core {
         let Some(worker) = self.workers.get_mut(actor) else { return };
         worker.last_error = Some(error.clone());
         worker.running_for = None;
+        worker.disk_full |= cause == Cause::DiskFull;
         self.effects.push(Effect::Retire { actor });
         // The pruner finishes nothing that could count as progress: a long life does. Else a failure now and then
         // would end the subsystem after years.

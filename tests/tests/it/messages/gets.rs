@@ -2,8 +2,8 @@
 
 use roadbed::Config;
 use roadbed_messages::api::{
-    Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, NeedBlock, PushAppHash,
-    TryGetBlock,
+    ActorKind, Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, NeedBlock,
+    PushAppHash, TryGetBlock,
 };
 use roadbed_messages::{AppProposal, BlockNumber, GlobalBlock, HeaderHash};
 use roadbed_tests::{Fixture, Rig, app_hash, settings};
@@ -200,6 +200,23 @@ async fn what_has_not_arrived_is_not_found_and_not_waited_for() {
         assert_is(&rig.ask(GetBlockByHash { hash }).await.unwrap(), number, &rig.fixture);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_block_is_served_while_only_one_log_holds_it() {
+    for (held, other) in [(ActorKind::QcWal, ActorKind::BlockWal), (ActorKind::BlockWal, ActorKind::QcWal)] {
+        let rig = Rig::configured(Fixture::new(11, 4, 3), nothing_in_memory()).await;
+        let gate = rig.hold(held);
+        rig.push_all().await;
+        rig.until_worker(other, |worker| worker.mailbox == 0).await;
+        for number in (0..30).map(BlockNumber) {
+            assert_eq!(&rig.ask(GetQc { number }).await.unwrap(), rig.fixture.qc_of(number));
+            assert_is(&rig.ask(GetGlobalBlock { number }).await.unwrap(), number, &rig.fixture);
+            let hash = rig.fixture.block(number).header.hash();
+            assert_is(&rig.ask(GetBlockByHash { hash }).await.unwrap(), number, &rig.fixture);
+        }
+        gate.open();
+    }
 }
 
 #[tokio::test]

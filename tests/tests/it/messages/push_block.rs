@@ -122,7 +122,7 @@ async fn a_full_bound_of_waiting_blocks_admits_the_next_one() {
             block: rig.fixture.block(rig.nth(distance)).clone(),
         };
         let mut waiting: Vec<_> = (20..23).map(|distance| rig.send(block(distance))).collect();
-        rig.until(|status| status.waiters["push_block"] == 3).await;
+        rig.settled().await;
         let refused = rig.ask(block(25)).await;
         assert!(matches!(refused, Err(Error::Busy { kind: "push_block", .. })), "{refused:?}");
         for distance in 0..10 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roadbed::Config;
-use roadbed_messages::api::{Error, PushQc, WalKind};
+use roadbed_messages::api::{ActorKind, Error, PushQc, WalKind};
 use roadbed_messages::testing::{self, ChainShape};
 use roadbed_messages::{Block, BlockNumber, FullCommitQc, QcError};
 use roadbed_tests::{Certified, Craft, Fixture, Rig, settings};
@@ -257,6 +257,29 @@ async fn a_full_bound_refuses_the_highest_number_to_admit_a_lower_one() {
             push.reply().await.unwrap();
         }
         assert_eq!(rig.cursors().await.next_block, rig.nth(70));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_needed_next_gets_in_while_copies_of_it_fill_the_bound() {
+    let mut config = settings();
+    config.bounds.push_qc.calls_max = 2;
+    everywhere_with(Fixture::new(15, 4, 3), config, async |rig| {
+        let gate = rig.hold(ActorKind::Verifier);
+        // Two copies with a verifier that is stuck; they can't be displaced.
+        let invalid = testing::invalid_signature(&rig.fixture.chain[0].0, 0);
+        let copies: Vec<_> = (0..2).map(|_| rig.send(bare(invalid.clone()))).collect();
+        let refused = rig.push(&rig.fixture.chain[1]).await;
+        assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
+        let mut needed = rig.send(message(&rig.fixture.chain[0]));
+        rig.cursors().await;
+        assert!(needed.waits());
+        gate.open();
+        needed.reply().await.unwrap();
+        for copy in copies {
+            assert!(matches!(copy.reply().await, Err(Error::InvalidQc(_))));
+        }
     })
     .await;
 }

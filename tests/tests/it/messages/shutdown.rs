@@ -54,7 +54,11 @@ async fn shutdown_takes_no_more_pushes_and_makes_the_run_durable() {
     let gate = rig.hold(ActorKind::BlockWal);
     rig.push_qcs(0..2).await;
     let vote = rig.send(PushAppHash { number: rig.nth(19), hash: app_hash(rig.nth(19)) });
+    // Nothing will bring what this one waits for.
+    let gap = rig.send(PushBlock { number: rig.nth(29), block: rig.fixture.block(rig.nth(29)).clone() });
     let mut shutdown = rig.send(Shutdown);
+    let refused = gap.reply().await;
+    assert!(matches!(refused, Err(Error::Stopped(StopReason::Shutdown(_)))), "{refused:?}");
     let refused = rig.push(&rig.fixture.chain[2]).await;
     assert!(matches!(refused, Err(Error::Stopped(StopReason::Shutdown(_)))), "{refused:?}");
     let refused = rig.push_block(&rig.fixture, rig.nth(20)).await;

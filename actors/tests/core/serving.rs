@@ -1,0 +1,161 @@
+//! Gets and streams: from memory, from the logs, and across both.
+
+use roadbed::Config;
+use roadbed::state::core::{Answer, Request};
+use roadbed_messages::HeaderHash;
+use roadbed_messages::api::workers::CallId;
+use roadbed_messages::api::{ActorKind, GetBlockByHash};
+
+use crate::world::{Setup, World};
+
+/// A world with forty links in it, of which memory holds next to nothing.
+fn world() -> World {
+    let config = Config { memory_bytes_max: 2_000, ..Config::default() };
+    let mut world = World::started(&Setup { qcs: 60, config, ..Setup::default() });
+    world.push_links(0..40);
+    world
+}
+
+fn numbers(world: &World, call: CallId) -> Vec<u64> {
+    match world.answer(call) {
+        Some(Ok(Answer::GlobalBlocks(blocks))) => blocks.iter().map(|block| block.number.0).collect(),
+        answer => panic!("{answer:?}"),
+    }
+}
+
+#[test]
+fn what_memory_has_let_go_of_is_read_and_waits_for_the_reader_only() {
+    let mut world = world();
+    let calls = [
+        world.get_qc(3),
+        world.get_block(3),
+        world.get_global_block(3),
+        world.try_get_block(3),
+        world.get_by_hash(3),
+        world.subscribe(3, true, 5),
+    ];
+    assert_eq!(world.fates(&calls), ["waits"; 6]);
+    assert_eq!(world.reads(), 6);
+    let held = world.get_block(119);
+    assert_eq!(world.fate(held), "ok", "the newest are in memory");
+    world.run();
+    assert_eq!(world.fates(&calls), ["ok"; 6]);
+    assert_eq!(numbers(&world, calls[5]), [3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn block_stays_in_memory_until_its_qc_is_durable_too() {
+    let config = Config { memory_bytes_max: 0, ..Config::default() };
+    let mut world = World::started(&Setup { config, ..Setup::default() });
+    world.held.insert(ActorKind::QcWal);
+    world.push_links(0..4);
+    let calls =
+        [world.get_block(2), world.get_by_hash(2), world.get_global_block(2), world.subscribe(0, false, 9)];
+    assert_eq!(world.fates(&calls), ["ok"; 4]);
+    world.held.clear();
+    world.run();
+    assert_eq!(world.core.memory_bytes(), 0);
+}
+
+#[test]
+fn read_that_a_pruning_has_overtaken_is_answered_with_it() {
+    let mut world = world();
+    world.push_app_hash(4);
+    world.execute_all();
+    let calls = [
+        world.get_qc(3),
+        world.get_block(3),
+        world.get_global_block(3),
+        world.get_app_proposal(3),
+        world.try_get_block(3),
+        world.subscribe(3, true, 5),
+    ];
+    let by_hash = [world.get_by_hash(3), world.get_by_hash(60)];
+    world.prune(50);
+    while world.can_work(ActorKind::QcWal) || world.can_work(ActorKind::BlockWal) {
+        world.work(ActorKind::QcWal);
+        world.work(ActorKind::BlockWal);
+    }
+    world.run();
+    assert_eq!(world.fates(&calls), ["pruned"; 6]);
+    assert_eq!(world.fates(&by_hash), ["not_found", "ok"]);
+}
+
+#[test]
+fn damaged_block_errs_and_everything_else_goes_on() {
+    let mut world = world();
+    world.damaged.insert(7);
+    let calls =
+        [world.get_block(7), world.try_get_block(7), world.get_by_hash(7), world.subscribe(7, false, 3)];
+    let others = [world.get_block(6), world.get_block(8), world.get_qc(7), world.subscribe(5, false, 9)];
+    world.run();
+    assert_eq!(world.fates(&calls), ["damaged"; 4]);
+    assert_eq!(world.fates(&others), ["ok"; 4]);
+    assert_eq!(numbers(&world, others[3]), [5, 6], "a stream ends before it, and errs there");
+}
+
+#[test]
+fn unknown_hash_is_not_found() {
+    for with_logs in [true, false] {
+        let mut world = World::started(&Setup { with_logs, ..Setup::default() });
+        world.push_links(0..2);
+        let unknown = Request::GetBlockByHash(GetBlockByHash { hash: HeaderHash([9; 32]) });
+        let calls = [world.ask(unknown), world.get_by_hash(10), world.get_by_hash(5)];
+        world.run();
+        assert_eq!(world.fates(&calls), ["not_found", "not_found", "ok"]);
+    }
+}
+
+#[test]
+fn app_proposal_whose_qc_was_let_go_of_is_read() {
+    let mut world = world();
+    let calls = [world.push_app_hash(4), world.push_app_hash(100)];
+    assert_eq!(world.fates(&calls), ["ok"; 2]);
+    let proposals = [world.get_app_proposal(2), world.get_app_proposal(5)];
+    assert_eq!(world.fates(&proposals), ["waits"; 2]);
+    world.run();
+    assert_eq!(world.fates(&proposals), ["ok"; 2]);
+}
+
+#[test]
+fn reads_go_on_while_both_logs_are_down() {
+    let mut world = world();
+    for actor in [ActorKind::QcWal, ActorKind::BlockWal] {
+        world.kill(actor, roadbed_messages::api::workers::Cause::DiskFull);
+    }
+    world.run();
+    let calls = [world.get_block(3), world.get_qc(60), world.subscribe(0, true, 100)];
+    world.run();
+    assert_eq!(world.fates(&calls), ["ok"; 3]);
+}
+
+#[test]
+fn stream_carries_every_block_once_in_order_across_logs_and_memory() {
+    let mut world = world();
+    world.held.insert(ActorKind::BlockWal);
+    world.push_links(40..44);
+    for only_durable in [true, false] {
+        let (mut next, end) = (0, if only_durable { 120 } else { 132 });
+        while next < end {
+            let call = world.subscribe(next, only_durable, 7);
+            world.run();
+            let got = numbers(&world, call);
+            assert!(!got.is_empty() && got.len() <= 7);
+            assert_eq!(got[0], next);
+            next += got.len() as u64;
+        }
+        assert_eq!(next, end);
+        let waits = world.subscribe(next, only_durable, 7);
+        assert_eq!(world.fate(waits), "waits");
+    }
+}
+
+#[test]
+fn stream_reply_of_no_blocks_counts_as_one() {
+    let mut world = world();
+    let call = world.subscribe(119, false, 0);
+    assert_eq!(numbers(&world, call), [119]);
+    let call = world.subscribe(0, false, usize::MAX);
+    world.run();
+    assert!(numbers(&world, call).len() <= 256);
+}

@@ -1,0 +1,120 @@
+//! Readers beside the writer, and replays.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use roadbed_wal::{LogOptions, Reader, WalError};
+
+use crate::support::{Disk, append, digest, options, stored};
+
+const LEN: usize = 700;
+
+fn small() -> LogOptions {
+    LogOptions { segment_bytes: 32 << 10, pool_segments: 2, open_files_max: 2, ..options() }
+}
+
+/// Whatever a reader gets is what was written; what it does not get is outside of the range by then.
+fn read_around(reader: &Reader, nth: u64) -> u64 {
+    let range = reader.range();
+    if range.is_empty() {
+        return 0;
+    }
+    let index = range.start + nth.wrapping_mul(0x9e37_79b9) % (range.end - range.start);
+    let wanted = stored(index, 0, LEN);
+    match reader.get(index).unwrap() {
+        Some(entry) => assert!(entry == wanted),
+        None => assert!(reader.range().start > index),
+    }
+    match reader.get_by_key(index).unwrap() {
+        Some(entry) => assert!(entry.index == index || reader.range().start > index),
+        None => assert!(reader.range().start > index),
+    }
+    assert!(reader.find_digest(digest(index, 0)).unwrap() == [index] || reader.range().start > index);
+    let mut seen = 0;
+    let replay = reader.replay(index..index + 50);
+    // The front may have moved on before the replay was asked for.
+    let start = replay.remaining().start;
+    for entry in replay {
+        match entry {
+            Ok(entry) => assert!(entry == stored(start + seen, 0, LEN)),
+            Err(WalError::OutOfRange { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+        seen += 1;
+    }
+    seen
+}
+
+#[test]
+fn readers_go_on_while_the_writer_appends_rolls_and_cuts_the_front() {
+    for direct_io in [true, false] {
+        let disk = Disk::new();
+        let mut log = disk.create(LogOptions { direct_io, ..small() }, 0);
+        let done = AtomicBool::new(false);
+        let reader = log.reader();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..2_u64)
+                .map(|thread| {
+                    let (reader, done) = (reader.clone(), &done);
+                    scope.spawn(move || {
+                        let (mut nth, mut seen) = (thread, 0);
+                        while !done.load(Ordering::Relaxed) || nth < 50 {
+                            seen += read_around(&reader, nth);
+                            nth += 2;
+                        }
+                        seen
+                    })
+                })
+                .collect();
+            for round in 0..100_u64 {
+                append(&mut log, round * 20..(round + 1) * 20, 0, LEN);
+                log.sync().unwrap();
+                log.truncate_before((round * 20).saturating_sub(150)).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+            for thread in threads {
+                assert!(thread.join().unwrap() > 0);
+            }
+        });
+        assert_eq!(log.range(), 1830..2000);
+        assert!(log.segments() < 20);
+    }
+}
+
+#[test]
+fn a_parallel_replay_gives_the_same_in_order() {
+    let disk = Disk::new();
+    let mut log = disk.create(small(), 0);
+    append(&mut log, 0..500, 0, LEN);
+    append(&mut log, 500..505, 0, 20_000);
+    log.sync().unwrap();
+    log.truncate_before(13).unwrap();
+    let reader = log.reader();
+    let one_by_one: Vec<_> = reader.replay(0..600).map(Result::unwrap).collect();
+    assert_eq!(one_by_one.len(), 492);
+    for threads in [0, 1, 3, 8] {
+        let mut replay = reader.replay_parallel(0..600, threads, |entry| entry);
+        assert_eq!(replay.remaining(), 13..505);
+        let first = replay.next().unwrap().unwrap();
+        assert_eq!(replay.remaining(), 14..505);
+        let all: Vec<_> = std::iter::once(first).chain(replay.map(Result::unwrap)).collect();
+        assert!(all == one_by_one, "{threads} threads");
+    }
+    // Dropped half-way, it ends.
+    let mut replay = reader.replay_parallel(0..600, 4, |entry| entry.index);
+    assert_eq!(replay.next().unwrap().unwrap(), 13);
+    drop(replay);
+    assert!(reader.replay_parallel(7..7, 2, |entry| entry).next().is_none());
+}
+
+#[test]
+fn a_replay_ends_with_an_error_where_the_front_has_overtaken_it() {
+    let disk = Disk::new();
+    let mut log = disk.create(small(), 0);
+    append(&mut log, 0..200, 0, 3000);
+    log.sync().unwrap();
+    let mut replay = log.reader().replay(0..200);
+    assert_eq!(replay.next().unwrap().unwrap().index, 0);
+    log.truncate_before(150).unwrap();
+    let error = replay.find_map(Result::err).unwrap();
+    assert!(matches!(error, WalError::OutOfRange { first: 150, .. }), "{error}");
+}
