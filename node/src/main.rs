@@ -8,6 +8,7 @@ mod exit;
 mod logging;
 mod output;
 mod run;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -24,8 +25,8 @@ fn main() -> ExitCode {
             let system = actix::System::new();
             (system.block_on(run::run(args)), (!args.in_memory).then_some(&args.dir))
         }
-        Command::Verify(args) => (Ok(exit::Code::Failure), Some(&args.dir)),
-        Command::Inspect(args) => (Ok(exit::Code::Failure), Some(&args.dir)),
+        Command::Verify(args) => (tools::verify(args), None),
+        Command::Inspect(args) => (tools::inspect(args), Some(&args.dir)),
     };
     match outcome {
         Ok(code) => code.into(),

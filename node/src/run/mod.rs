@@ -38,7 +38,7 @@ use self::ack_log::AckLog;
 use self::chain_check::Checked;
 use self::plan::Plan;
 use self::signals::Signals;
-use self::summary::{ChainCheck, Restarts, Summary};
+use self::summary::{CheckState, Restarts, Summary};
 use self::validator::{Remains, Validator};
 use crate::cli::RunArgs;
 use crate::exit::{Code, NodeError};
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<Code, NodeError> {
     let faults = Faults::default();
     let roadbed = start(args, &plan, faults.clone()).await?;
     let summary = Summary::new(args.seed, roadbed.recovered());
-    let mut run = Run { args, plan, roadbed, signals, summary, faults, interrupted: false };
+    let mut run = Run { args, plan, roadbed, signals, summary, faults };
     let outcome = run.live().await;
     run.finish(outcome).await
 }
@@ -89,8 +89,6 @@ struct Run<'a> {
     signals: Signals,
     summary: Summary,
     faults: Faults,
-    /// A check was cut short by a signal.
-    interrupted: bool,
 }
 
 impl Run<'_> {
@@ -159,20 +157,13 @@ impl Run<'_> {
             checked = check => checked,
             name = signals.at_least(patience) => {
                 output::note(&format!("{name}: the chain check is cut short"));
-                self.interrupted = true;
-                self.summary.chain_check_failed();
+                self.summary.check_ended(CheckState::CutShort);
                 return Ok(None);
             }
         };
-        let ok = checked.is_ok();
-        let (blocks, acked) = checked.as_ref().map_or((0, 0), |checked| (checked.blocks, checked.acked));
-        if let Ok(checked) = &checked {
-            let check = ChainCheck { ok, checked_blocks: blocks, acked_checked: acked };
-            self.summary.set_chain(check, checked.app.hash);
-        } else {
-            self.summary.chain_check_failed();
-        }
-        let checked = checked?;
+        let checked = checked.inspect_err(|_| self.summary.check_ended(CheckState::Failed))?;
+        let Checked { blocks, acked, app, .. } = &checked;
+        self.summary.check_held(*blocks, *acked, app.hash);
         if cursors.next_qc > self.plan.first_block() {
             output::note(&format!(
                 "chain check: {blocks} blocks and {acked} acknowledged hashes are what seed {} gives ({:.1} s)",
@@ -270,6 +261,8 @@ impl Run<'_> {
             Code::Clean => "ok",
             Code::Escalated => "escalated",
             Code::ChainCheck => "chain_check_failed",
+            Code::Refused => "refused",
+            Code::Corrupt => "corrupt",
             _ => "failed",
         };
         self.summary.stop_reason = match (&outcome, not_durable) {
@@ -277,7 +270,7 @@ impl Run<'_> {
             (Ok(cause), None) => cause.clone(),
             (Err(error), None) => error.to_string(),
         };
-        let text = if self.args.json { self.summary.json() } else { self.summary.text(self.interrupted) };
+        let text = if self.args.json { self.summary.json() } else { self.summary.text() };
         output::result(&text).map_err(|error| NodeError::io("write the summary", error))?;
         outcome.map(|_| code)
     }

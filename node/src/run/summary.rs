@@ -36,8 +36,23 @@ pub(crate) struct Summary {
     rejected: BTreeMap<String, u64>,
     recovered: RecoveredPart,
     chain_check: ChainCheck,
-    /// The application's state after the last block that was executed.
+    /// The application's state after the last block that the check has seen.
     chain_hash: AppHash,
+    #[serde(skip)]
+    check: CheckState,
+}
+
+/// How far the newest chain check got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckState {
+    /// It has not begun.
+    NotRun,
+    /// A signal ended it.
+    CutShort,
+    /// It found a difference, or could not go on.
+    Failed,
+    /// Everything was compared, and nothing differed.
+    Held,
 }
 
 /// A number for each log.
@@ -85,15 +100,15 @@ struct RecoveredPart {
     seconds: f64,
 }
 
-/// What the chain check said.
+/// What the newest chain check said.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct ChainCheck {
+struct ChainCheck {
     /// Whether everything was looked at, and nothing differed.
-    pub(crate) ok: bool,
-    /// Blocks that were compared, by the last check that ended.
-    pub(crate) checked_blocks: u64,
+    ok: bool,
+    /// Blocks that were compared, by the last check that held.
+    checked_blocks: u64,
     /// Lines of the ack log that were compared, likewise.
-    pub(crate) acked_checked: u64,
+    acked_checked: u64,
 }
 
 impl Summary {
@@ -126,6 +141,7 @@ impl Summary {
             },
             chain_check: ChainCheck::default(),
             chain_hash: AppHash::ZERO,
+            check: CheckState::NotRun,
         };
         summary.set_cursors(&super::recovered_cursors(recovered));
         summary
@@ -155,15 +171,17 @@ impl Summary {
         self.rejected = rejected;
     }
 
-    /// What the chain check said, and the application's state.
-    pub(crate) fn set_chain(&mut self, check: ChainCheck, hash: AppHash) {
-        self.chain_check = check;
+    /// The chain check held: what it compared, and the application's state.
+    pub(crate) fn check_held(&mut self, blocks: u64, acked: u64, hash: AppHash) {
+        self.chain_check = ChainCheck { ok: true, checked_blocks: blocks, acked_checked: acked };
         self.chain_hash = hash;
+        self.check = CheckState::Held;
     }
 
-    /// The chain check found a difference, or could not look.
-    pub(crate) fn chain_check_failed(&mut self) {
-        self.chain_check.ok = false;
+    /// The chain check did not get to its end.
+    pub(crate) fn check_ended(&mut self, state: CheckState) {
+        self.chain_check.ok = state == CheckState::Held;
+        self.check = state;
     }
 
     /// One line of JSON.
@@ -172,8 +190,8 @@ impl Summary {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// For people. `interrupted`: the chain check was cut short.
-    pub(crate) fn text(&self, interrupted: bool) -> String {
+    /// For people.
+    pub(crate) fn text(&self) -> String {
         let Self {
             seed, first, next_block, next_app_proposal, chain_check, fsync_p50_us, fsync_p99_us, ..
         } = self;
@@ -182,14 +200,16 @@ impl Summary {
         let rejected: u64 = self.rejected.values().sum();
         let reasons: Vec<String> =
             self.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-        let check = match chain_check {
-            ChainCheck { ok: true, checked_blocks, acked_checked } => {
+        let check = match self.check {
+            CheckState::NotRun => "not run".to_owned(),
+            CheckState::CutShort => "cut short".to_owned(),
+            CheckState::Failed => "FAILED".to_owned(),
+            CheckState::Held => {
+                let ChainCheck { checked_blocks, acked_checked, .. } = chain_check;
                 format!(
                     "ok, {checked_blocks} blocks and {acked_checked} acknowledged hashes compared with seed {seed}"
                 )
             }
-            _ if interrupted => "cut short".to_owned(),
-            _ => "NOT ok".to_owned(),
         };
         let lines = [
             format!("result       {} ({})", self.result, self.stop_reason),

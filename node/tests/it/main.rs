@@ -1,1 +1,8 @@
-//! Tests of the program.
+//! Tests of the program, from outside: flags in, exit codes, output and files out.
+
+mod kill;
+mod refusals;
+mod runs;
+mod signals;
+mod support;
+mod tools;

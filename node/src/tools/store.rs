@@ -1,0 +1,105 @@
+//! A store's directory as the tools find it: its marker and its committee.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use roadbed::store::{Marker, StorePaths};
+use roadbed_messages::Committee;
+use roadbed_messages::api::{StartError, WalKind};
+use roadbed_wal::{LogOptions, StreamId};
+use serde::Deserialize;
+
+use crate::exit::NodeError;
+
+/// What the marker of every version begins with.
+const MAGIC: &str = "roadbed.store";
+/// The newest format that this program reads.
+const FORMAT: u32 = 1;
+
+/// A directory with a marker.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// Where it keeps what.
+    pub(crate) paths: StorePaths,
+    /// What it is.
+    pub(crate) marker: Marker,
+    /// Who votes; or what is wrong with `committee.json`.
+    pub(crate) committee: Result<Committee, String>,
+}
+
+/// What every version keeps.
+#[derive(Deserialize)]
+struct Preamble {
+    magic: String,
+    format: u32,
+}
+
+impl Store {
+    /// Looks at a directory.
+    ///
+    /// # Errors
+    /// When it is no store of a version that this program reads.
+    pub(crate) fn open(dir: &Path) -> Result<Self, NodeError> {
+        let paths = StorePaths::new(dir);
+        match fs::metadata(dir) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(NodeError::Usage(format!("{} is not a directory", dir.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(NodeError::Usage(format!(
+                    "{} does not exist: give the directory that `roadbed run --dir` was given",
+                    dir.display()
+                )));
+            }
+            Err(error) => return Err(NodeError::io(dir.display().to_string(), error)),
+        }
+        let marker = read_marker(&paths)?;
+        let committee = read_committee(&paths, &marker);
+        Ok(Self { paths, marker, committee })
+    }
+
+    /// The options with which a log of this store is read.
+    pub(crate) fn options(&self, wal: WalKind) -> LogOptions {
+        let mut kind = [0; 8];
+        kind[..wal.name().len()].copy_from_slice(wal.name().as_bytes());
+        LogOptions::new(StreamId { chain: self.marker.chain.0, kind })
+    }
+}
+
+fn read_marker(paths: &StorePaths) -> Result<Marker, NodeError> {
+    let path = paths.marker();
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let empty = fs::read_dir(&paths.dir).is_ok_and(|mut entries| entries.next().is_none());
+            let why = if empty { "is empty" } else { "is no store: it has no STORE marker" };
+            return Err(NodeError::NoStore { dir: paths.dir.clone(), why });
+        }
+        Err(error) => return Err(NodeError::io(path.display().to_string(), error)),
+    };
+    let corrupt = |detail: String| {
+        let detail = format!("{}: {detail}; restore it from a backup", path.display());
+        NodeError::Start(StartError::Corrupt { detail })
+    };
+    let preamble: Preamble = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+    if preamble.magic != MAGIC {
+        return Err(NodeError::NoStore { dir: paths.dir.clone(), why: "has a STORE file of something else" });
+    }
+    if preamble.format > FORMAT {
+        let detail = format!("format {}, this program reads up to {FORMAT}", preamble.format);
+        return Err(NodeError::Start(StartError::NewerFormat { path, detail }));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))
+}
+
+fn read_committee(paths: &StorePaths, marker: &Marker) -> Result<Committee, String> {
+    let path = paths.committee();
+    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let committee: Committee =
+        serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    if committee.chain_id() != marker.chain {
+        let (found, expected) = (committee.chain_id(), marker.chain);
+        return Err(format!("{}: it is of chain {found}, the marker says {expected}", path.display()));
+    }
+    Ok(committee)
+}

@@ -1,0 +1,201 @@
+//! `roadbed verify`: every checksum of a directory that nobody is using, and with `--deep` every hash and signature.
+
+use std::path::{Path, PathBuf};
+
+use roadbed_messages::api::{StartError, WalKind};
+use roadbed_wal::{LockFault, Report, Storage, WalError};
+use serde::Serialize;
+
+use super::deep::Deep;
+use super::facts::{NextStart, judge, log_facts};
+use super::read_only::ReadOnly;
+use super::store::Store;
+use crate::cli::VerifyArgs;
+use crate::exit::{Code, NodeError};
+use crate::output;
+
+const STORAGE: ReadOnly = ReadOnly { locks: true };
+
+/// The report.
+#[derive(Debug, Serialize)]
+struct Verified {
+    schema: &'static str,
+    dir: PathBuf,
+    /// `clean`, `torn_tail` or `corrupt`.
+    result: &'static str,
+    chain: String,
+    qcs: LogReport,
+    blocks: LogReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deep: Option<Deep>,
+    /// What the next start would do; missing where damage hides it.
+    next_start: Option<NextStart>,
+    /// Everything that is wrong, in words.
+    problems: Vec<String>,
+}
+
+/// What the checksums of one log say.
+#[derive(Debug, Default, Serialize)]
+struct LogReport {
+    dir: PathBuf,
+    first_index: u64,
+    next_index: u64,
+    entries: u64,
+    segments: usize,
+    bytes: u64,
+    torn_bytes: u64,
+    clean_close: bool,
+    damage: Vec<String>,
+}
+
+/// Verifies a directory and prints the report.
+///
+/// # Errors
+/// When there is nothing to verify, or somebody is using it.
+pub(crate) fn verify(args: &VerifyArgs) -> Result<Code, NodeError> {
+    let store = Store::open(&args.dir)?;
+    let _lock = STORAGE.lock(&store.paths.lock()).map_err(|fault| match fault {
+        LockFault::Held(holder) => NodeError::Start(StartError::InUse { path: args.dir.clone(), holder }),
+        LockFault::Io(error) => NodeError::io(store.paths.lock().display().to_string(), error),
+    })?;
+    let mut problems: Vec<String> = store.committee.as_ref().err().cloned().into_iter().collect();
+    let qcs = log_report(&store, WalKind::Qcs, &mut problems)?;
+    let blocks = log_report(&store, WalKind::Blocks, &mut problems)?;
+    let (next_start, deep) = cross_check(&store, args.deep, &mut problems)?;
+    let torn = qcs.torn_bytes + blocks.torn_bytes > 0;
+    let (result, code) = match (problems.is_empty(), torn) {
+        (false, _) => ("corrupt", Code::Corrupt),
+        (true, true) => ("torn_tail", Code::TornTail),
+        (true, false) => ("clean", Code::Clean),
+    };
+    let report = Verified {
+        schema: "roadbed.verify/1",
+        dir: args.dir.clone(),
+        result,
+        chain: store.marker.chain.to_string(),
+        qcs,
+        blocks,
+        deep,
+        next_start,
+        problems,
+    };
+    let text =
+        if args.json { serde_json::to_string(&report).unwrap_or_default() } else { report.text(&args.dir) };
+    output::result(&text).map_err(|error| NodeError::io("write the report", error))?;
+    Ok(code)
+}
+
+fn log_report(store: &Store, wal: WalKind, problems: &mut Vec<String>) -> Result<LogReport, NodeError> {
+    let dir = store.paths.log(wal);
+    let report = match roadbed_wal::verify(&STORAGE, &dir, &store.options(wal)) {
+        // Whether a missing log is a loss, the other one knows.
+        Err(WalError::Missing { .. }) => return Ok(LogReport { dir, ..LogReport::default() }),
+        report => report?,
+    };
+    let Report { range, entries, segments, bytes, torn_bytes, clean_close, damage } = report;
+    let damage: Vec<String> = damage.iter().map(ToString::to_string).collect();
+    problems.extend(damage.iter().cloned());
+    let (first_index, next_index) = (range.start, range.end);
+    Ok(LogReport { dir, first_index, next_index, entries, segments, bytes, torn_bytes, clean_close, damage })
+}
+
+/// What only both logs together show. Where one can't be judged for damage, that is among the problems already.
+fn cross_check(
+    store: &Store,
+    deep: bool,
+    problems: &mut Vec<String>,
+) -> Result<(Option<NextStart>, Option<Deep>), NodeError> {
+    let mut judged = Vec::new();
+    for wal in [WalKind::Qcs, WalKind::Blocks] {
+        match judge(store, STORAGE, wal) {
+            Ok(log) => judged.push(log),
+            Err(error) if error.is_corruption() => {
+                let told = error.to_string();
+                if !problems.contains(&told) {
+                    problems.push(told);
+                }
+                return Ok((None, None));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let [qcs, blocks] = judged.as_slice() else { return Ok((None, None)) };
+    let committee = store.committee.as_ref().ok();
+    let facts = (log_facts(WalKind::Qcs, qcs, committee), log_facts(WalKind::Blocks, blocks, committee));
+    let next_start = match facts {
+        (Ok(qc_facts), Ok(block_facts)) => {
+            let next_start = NextStart::of(store, &block_facts, &qc_facts);
+            if next_start.lost {
+                problems.extend(next_start.notes.iter().cloned());
+            }
+            Some(next_start)
+        }
+        // Without committee.json, which is among the problems already.
+        _ if committee.is_none() => None,
+        (Err(problem), _) | (_, Err(problem)) => {
+            problems.push(problem);
+            None
+        }
+    };
+    let deep = match (deep, committee, qcs.try_reader()) {
+        (true, Some(committee), Some(qcs)) => {
+            Some(Deep::check(committee, &qcs, blocks.try_reader().as_ref()))
+        }
+        _ => None,
+    };
+    if let Some(deep) = &deep {
+        problems.extend(deep.findings.iter().cloned());
+    }
+    Ok((next_start, deep))
+}
+
+impl Verified {
+    fn text(&self, dir: &Path) -> String {
+        let mut lines = vec![format!("{}: {}", dir.display(), self.result)];
+        for (name, log) in [("QCs", &self.qcs), ("blocks", &self.blocks)] {
+            let LogReport {
+                first_index, next_index, entries, segments, bytes, torn_bytes, clean_close, ..
+            } = log;
+            let closed = if *clean_close { "closed in order" } else { "not closed in order" };
+            lines.push(format!(
+                "  {name:<7} index {first_index}..{next_index}, {entries} entries, {segments} segments, {bytes} bytes read, {closed}"
+            ));
+            if *torn_bytes > 0 {
+                lines.push(format!(
+                    "          {torn_bytes} bytes of a torn tail: the next start cuts them off"
+                ));
+            }
+        }
+        if let Some(Deep { qcs, blocks, blocks_without_qc, findings, findings_total }) = &self.deep {
+            lines.push(format!(
+                "  deep    {qcs} QCs and {blocks} blocks verified, {blocks_without_qc} blocks without a QC"
+            ));
+            let untold = findings_total - findings.len() as u64;
+            if untold > 0 {
+                lines.push(format!("          {untold} more findings are not listed"));
+            }
+        }
+        if let Some(NextStart { reconcile_case, first, next_block, next_qc, notes, .. }) = &self.next_start {
+            if let (Some(first), Some(next_block), Some(next_qc)) = (first, next_block, next_qc) {
+                lines.push(format!(
+                    "  start   blocks {first}..{next_block}, QCs up to {next_qc} (reconcile case {reconcile_case})"
+                ));
+            }
+            lines.extend(
+                notes
+                    .iter()
+                    .filter(|note| !self.problems.contains(note))
+                    .map(|note| format!("          {note}")),
+            );
+        }
+        lines.extend(self.problems.iter().map(|problem| format!("  problem: {problem}")));
+        if !self.problems.is_empty() {
+            lines.push(
+                "  next: keep the directory as it is, and restore it from a backup or from peers".to_owned(),
+            );
+        } else if self.result == "torn_tail" {
+            lines.push(format!("  next: roadbed run --dir {}", dir.display()));
+        }
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,94 @@
+//! kill -9 at any time: nothing that was acknowledged is missing.
+
+use crate::support::*;
+
+const ROUNDS: u64 = 20;
+/// Acknowledged in each round before the kill.
+const ACKS_PER_ROUND: u64 = 150;
+
+#[test]
+fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
+    let place = Place::new();
+    let mut acked = 0;
+    for round in 0..ROUNDS {
+        let mut node = Running::start(&mut place.run_acked());
+        // Some further ones each time, so that the kill falls elsewhere.
+        place.wait_for_acks(acked + ACKS_PER_ROUND + round * 13, &mut node);
+        node.kill();
+        acked = place.acked();
+
+        let report = summary(place.run_acked().args(["--blocks", "0"]), 0);
+        assert_eq!(at(&report, "chain_check.ok"), true, "round {round}");
+        assert!(number(&report, "chain_check.acked_checked") >= acked, "round {round}");
+        assert!(number(&report, "next_block") >= last_acked(&place) + 1, "round {round}");
+        acked = place.acked();
+    }
+    assert!(acked >= ROUNDS * ACKS_PER_ROUND);
+}
+
+#[test]
+fn kills_while_pruning_lose_nothing_that_was_acknowledged() {
+    let place = Place::new();
+    let run = || {
+        let mut command = place.run_acked();
+        command.args(["--retain-blocks", "30", "--tx-bytes", "2000"]);
+        command
+    };
+    for round in 0..5 {
+        let before = place.acked();
+        let mut node = Running::start(&mut run());
+        // The pruner's rounds are a second apart: the second line of progress comes after one of them.
+        node.wait_for_line("progress ");
+        node.wait_for_line("progress ");
+        place.wait_for_acks(before + 50, &mut node);
+        node.kill();
+        let report = summary(run().args(["--blocks", "0"]), 0);
+        assert_eq!(at(&report, "chain_check.ok"), true, "round {round}");
+    }
+    let report = summary(run().args(["--blocks", "10"]), 0);
+    assert!(number(&report, "first") > 0, "it has pruned");
+}
+
+#[test]
+fn an_acknowledged_block_that_is_missing_fails_the_chain_check() {
+    let place = Place::new();
+    summary(place.run_acked().args(["--blocks", "100"]), 0);
+    std::fs::remove_dir_all(place.dir()).unwrap();
+    let report = summary(place.run_acked().args(["--blocks", "100"]), 9);
+    assert_eq!(text(&report, "result"), "chain_check_failed");
+    assert!(text(&report, "stop_reason").contains("acks:1: the app hash of block 0 was acknowledged"));
+    assert_eq!(at(&report, "chain_check.ok"), false);
+    assert_eq!(number(&report, "next_block"), 0, "nothing was begun");
+}
+
+#[test]
+fn an_acknowledged_hash_that_differs_fails_the_chain_check() {
+    let place = Place::new();
+    summary(place.run_acked().args(["--blocks", "100"]), 0);
+    let lines = std::fs::read_to_string(place.acks()).unwrap();
+    let mut lines: Vec<String> = lines.lines().map(ToOwned::to_owned).collect();
+    lines[41] = format!("41 {}", "5a".repeat(32));
+    std::fs::write(place.acks(), lines.join("\n") + "\n").unwrap();
+    let report = summary(place.run_acked().args(["--blocks", "100"]), 9);
+    assert!(text(&report, "stop_reason").contains("acks:42: app hash 5a5a"), "{report}");
+}
+
+#[test]
+fn acknowledged_blocks_that_were_pruned_are_not_missing() {
+    let place = Place::new();
+    let run = |blocks: &str| {
+        let mut command = place.run_acked();
+        command.args(["--retain-blocks", "10", "--rate", "400", "--blocks", blocks]);
+        summary(&mut command, 0)
+    };
+    let first = run("800");
+    assert!(number(&first, "first") > 0);
+    let second = run("10");
+    assert!(number(&second, "chain_check.acked_checked") >= 810);
+}
+
+fn last_acked(place: &Place) -> u64 {
+    let text = std::fs::read_to_string(place.acks()).unwrap();
+    let whole = &text[..text.rfind('\n').unwrap()];
+    whole.lines().last().unwrap().split(' ').next().unwrap().parse().unwrap()
+}

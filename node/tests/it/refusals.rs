@@ -1,0 +1,132 @@
+//! Input that can't be: each gets a clear error, its exit code, and leaves every file as it was.
+
+use std::fs;
+
+use crate::support::*;
+
+/// Runs on `place` with these flags; answers what it said.
+fn refused(place: &Place, flags: &[&str], expected_code: i32) -> String {
+    let output = output(place.run().args(["--blocks", "10"]).args(flags));
+    assert_eq!(code(&output), expected_code, "{flags:?}: {}", stderr(&output));
+    stderr(&output)
+}
+
+#[test]
+fn another_seed_or_committee_is_refused() {
+    let place = Place::with_blocks(50);
+    let before = snapshot(&place.dir());
+    for flags in [["--seed", "2"], ["--committee", "7"]] {
+        let error = refused(&place, &flags, 7);
+        assert!(error.contains("does not belong to this chain"), "{error}");
+        assert!(error.contains(place.dir().to_str().unwrap()));
+    }
+    // Whoever looks takes the lock, and says so in it.
+    let lock = place.dir().join("LOCK");
+    let without_lock = |mut files: std::collections::BTreeMap<_, _>| {
+        files.remove(&lock);
+        files
+    };
+    assert!(without_lock(before) == without_lock(snapshot(&place.dir())), "a file was changed");
+}
+
+#[test]
+fn blocks_of_another_shape_are_refused_by_name() {
+    let place = Place::with_blocks(50);
+    for (flag, value) in [("--blocks-per-qc", "5"), ("--txs", "9"), ("--tx-bytes", "64")] {
+        let error = refused(&place, &[flag, value], 7);
+        assert!(error.contains("was made with --blocks-per-qc 10 --txs 8 --tx-bytes 128"), "{error}");
+    }
+    assert_eq!(number(&summary(place.run().args(["--blocks", "0"]), 0), "next_block"), 50);
+}
+
+#[test]
+fn a_directory_in_use_is_refused_by_everything_that_could_disturb() {
+    let place = Place::new();
+    let mut node = Running::start(&mut place.run_acked());
+    place.wait_for_acks(20, &mut node);
+    let error = refused(&place, &[], 5);
+    assert!(error.contains("is in use by process"), "{error}");
+    let verify = output(roadbed().arg("verify").arg(place.dir()));
+    assert_eq!(code(&verify), 5, "{}", stderr(&verify));
+    let inspection = summary(roadbed().args(["inspect", "--json"]).arg(place.dir()), 0);
+    assert!(at(&inspection, "in_use_by").is_u64());
+    assert!(node.is_running());
+}
+
+#[test]
+fn wrong_flags_are_refused_before_anything_is_made() {
+    let place = Place::new();
+    let inside = place.dir().join("acks");
+    let inside = inside.to_str().unwrap();
+    for (flags, words) in [
+        (&["--bogus"][..], "--bogus"),
+        (&["--duration", "10"], "such as 10s"),
+        (&["--seed", "-1"], "--seed"),
+        (&["--committee", "0"], "from 1 to 1000"),
+        (&["--blocks-per-qc", "121"], "from 1 to 120"),
+        (&["--tx-bytes", "5000000"], "4194304 bytes"),
+        (&["--retain-blocks", "0"], "--retain-blocks"),
+        (&["--listen", "127.0.0.1:9000"], "--listen off"),
+        (&["--ack-log", inside], "inside --dir"),
+    ] {
+        let error = refused(&place, flags, 2);
+        assert!(error.contains(words), "{flags:?}: {error}");
+        assert!(!place.dir().exists(), "{flags:?}");
+    }
+    assert_eq!(code(&output(&mut roadbed())), 2);
+    assert_eq!(code(&output(roadbed().arg("--help"))), 0);
+}
+
+#[test]
+fn a_file_that_is_no_ack_log_is_refused_and_kept() {
+    let place = Place::new();
+    fs::write(place.acks(), "milk\neggs\n").unwrap();
+    let output = output(place.run_acked().args(["--blocks", "10"]));
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("acks:1: \"milk\" is not `number hash`"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(place.acks()).unwrap(), "milk\neggs\n");
+    assert!(!place.dir().exists());
+}
+
+#[test]
+fn a_newer_directory_is_refused() {
+    let place = Place::with_blocks(20);
+    let marker = place.dir().join("STORE");
+    let text = fs::read_to_string(&marker).unwrap().replace("\"format\": 1", "\"format\": 2");
+    fs::write(&marker, text).unwrap();
+    for command in [place.run(), verify(&place), inspect(&place)].iter_mut() {
+        let output = output(command);
+        assert_eq!(code(&output), 6, "{}", stderr(&output));
+        assert!(stderr(&output).contains("format 2, this program reads up to 1"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn logs_of_a_store_whose_marker_is_gone_are_refused() {
+    let place = Place::with_blocks(20);
+    fs::remove_file(place.dir().join("STORE")).unwrap();
+    refused(&place, &[], 7);
+    assert_eq!(code(&output(&mut verify(&place))), 7);
+}
+
+#[test]
+fn a_lost_qc_log_is_refused() {
+    let place = Place::with_blocks(50);
+    fs::remove_dir_all(place.dir().join("qcs")).unwrap();
+    let error = refused(&place, &[], 7);
+    assert!(error.contains("QC log"), "{error}");
+    let report = summary(verify(&place).arg("--json"), 3);
+    assert_eq!(at(&report, "next_start.refused"), true);
+}
+
+fn verify(place: &Place) -> std::process::Command {
+    let mut command = roadbed();
+    command.arg("verify").arg(place.dir());
+    command
+}
+
+fn inspect(place: &Place) -> std::process::Command {
+    let mut command = roadbed();
+    command.arg("inspect").arg(place.dir());
+    command
+}
