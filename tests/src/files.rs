@@ -6,13 +6,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use roadbed::Config;
 use roadbed::store::{StorePaths, log_options, prepare};
 use roadbed_messages::api::WalKind;
 use roadbed_messages::{BlockNumber, codec};
 use roadbed_wal::{FileSystem, Log, LogOptions, Storage};
 
-use crate::{Fixture, settings};
+use crate::Fixture;
 
 /// Every file and directory below a directory, with its bytes. Of the lock files only the names count: they say who
 /// held them last.
@@ -45,6 +44,11 @@ impl Files {
         Self(files)
     }
 
+    /// The bytes of all files.
+    pub fn contents(self) -> Vec<Vec<u8>> {
+        self.0.into_values().flatten().collect()
+    }
+
     /// The names, relative to `dir`.
     pub fn names(&self, dir: &Path) -> Vec<String> {
         let relative = |path: &PathBuf| path.strip_prefix(dir).map(|path| path.display().to_string()).ok();
@@ -67,13 +71,12 @@ impl std::fmt::Debug for Files {
 pub struct Craft {
     paths: StorePaths,
     fixture: Fixture,
-    config: Config,
 }
 
 impl Craft {
     /// For the store in `dir`, of the fixture's chain.
     pub fn new(dir: &Path, fixture: &Fixture) -> Self {
-        Self { paths: StorePaths::new(dir), fixture: fixture.clone(), config: settings() }
+        Self { paths: StorePaths::new(dir), fixture: fixture.clone() }
     }
 
     /// A new store in `dir` that nothing was ever appended to.
@@ -94,7 +97,8 @@ impl Craft {
 
     fn options(&self, wal: WalKind) -> LogOptions {
         let options = log_options(&self.fixture.members.committee, wal);
-        LogOptions { segment_bytes: self.config.segment_bytes, ..options }
+        // The smallest there are: a few entries fill one.
+        LogOptions { segment_bytes: 32 << 10, ..options }
     }
 
     /// A log, open for writing.
@@ -109,10 +113,11 @@ impl Craft {
     ///
     /// # Panics
     /// When it can't be opened or closed.
-    pub fn with_log(&self, wal: WalKind, change: impl FnOnce(&mut Log)) {
+    pub fn with_log(&self, wal: WalKind, change: impl FnOnce(&mut Log)) -> &Self {
         let mut log = self.log(wal);
         change(&mut log);
         log.close().expect("a log that closes");
+        self
     }
 
     /// Makes the block log hold exactly these blocks.
@@ -125,11 +130,10 @@ impl Craft {
                 log.reset(range.start).expect("a reset");
             }
             self.append_blocks(log, range);
-        });
-        self
+        })
     }
 
-    /// Appends these blocks, durably.
+    /// Appends these blocks, each durable before the next.
     ///
     /// # Panics
     /// When it can't be done.
@@ -141,7 +145,6 @@ impl Craft {
             let payload = codec::encode(block);
             append(log, number, number + 1, u64::from_le_bytes(digest), &payload);
         }
-        log.sync().expect("a sync");
     }
 
     /// Makes the QC log hold exactly these QCs of the chain, the first of them at the same place in the log.
@@ -155,11 +158,10 @@ impl Craft {
                 log.reset(start).expect("a reset");
             }
             self.append_qcs(log, range);
-        });
-        self
+        })
     }
 
-    /// Appends these QCs of the chain, durably, wherever the log ends.
+    /// Appends these QCs of the chain wherever the log ends, each durable before the next.
     ///
     /// # Panics
     /// When it can't be done.
@@ -169,7 +171,6 @@ impl Craft {
             let next = log.range().end;
             append(log, next, self.fixture.range(qc).end.0, 0, &payload);
         }
-        log.sync().expect("a sync");
     }
 
     /// What a log holds, by index.
@@ -185,6 +186,21 @@ impl Craft {
     /// When it can't be removed.
     pub fn remove(&self, wal: WalKind) -> &Self {
         fs::remove_dir_all(self.log_dir(wal)).expect("a directory that can be removed");
+        self
+    }
+
+    /// Damages the last group of a log, as a crash in the middle of its write would.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn tear(&self, wal: WalKind) -> &Self {
+        let path = self.segments(wal).pop().expect("a segment");
+        let mut bytes = fs::read(&path).expect("a file that can be read");
+        let last = bytes.iter().rposition(|byte| *byte != 0).expect("a group");
+        // Anywhere in its last page.
+        let page = last - last % 4096;
+        bytes[page + 40..page + 60].fill(0xee);
+        fs::write(&path, bytes).expect("a file that can be written");
         self
     }
 
@@ -208,6 +224,8 @@ impl Craft {
 
 fn append(log: &mut Log, index: u64, key: u64, digest: u64, payload: &[u8]) {
     log.append(index, roadbed_wal::Entry { key, digest, payload }).expect("an append");
+    // Each in a group of its own.
+    log.sync().expect("a sync");
 }
 
 fn storage() -> Arc<dyn Storage> {

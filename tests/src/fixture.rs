@@ -25,6 +25,12 @@ impl Fixture {
         Self::of(seed, testing::committee(seed, n), ChainShape::default(), qcs)
     }
 
+    /// A committee of four and `qcs` QCs; the chain starts at `first_block`.
+    pub fn starting_at(first_block: u64, qcs: usize) -> Self {
+        let members = testing::committee_from(first_block, 4, BlockNumber(first_block));
+        Self::of(first_block, members, ChainShape::default(), qcs)
+    }
+
     /// `qcs` QCs of `members`, made as `shape` says.
     pub fn of(seed: u64, members: TestCommittee, shape: ChainShape, qcs: usize) -> Self {
         let chain = testing::chain(seed, &members, shape).take(qcs).map(certified).collect();

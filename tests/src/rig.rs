@@ -6,7 +6,7 @@ use std::path::Path;
 use roadbed::supervision::{Fault, Faults, Gate};
 use roadbed::{Config, Roadbed};
 use roadbed_messages::BlockNumber;
-use roadbed_messages::api::{ActorKind, Recovered, StartError};
+use roadbed_messages::api::{ActorKind, GetGlobalBlock, GetQc, Recovered, StartError};
 use tempfile::TempDir;
 
 use crate::{Client, Craft, Fixture};
@@ -105,7 +105,31 @@ impl Rig {
     pub async fn ended(self) -> (Fixture, TempDir) {
         let report = self.roadbed.shutdown().await.expect("it can be shut down");
         assert!(report.is_clean(), "{report:?}");
+        self.left()
+    }
+
+    /// The chain and the directory of one that ended.
+    ///
+    /// # Panics
+    /// When there is no directory.
+    pub fn left(self) -> (Fixture, TempDir) {
         (self.fixture, self.dir.expect("this one has a directory"))
+    }
+
+    /// Everything that is retained is what was finalized, whichever way it is asked for.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub async fn serves_what_it_retains(&self) {
+        let cursors = self.cursors().await;
+        for number in (cursors.first.0..cursors.next_block.0).map(BlockNumber) {
+            let block = self.ask(GetGlobalBlock { number }).await.expect("a retained block");
+            assert_eq!((block.number, block.payload.block()), (number, self.fixture.block(number)));
+        }
+        for number in (cursors.first.0..cursors.next_qc.0).map(BlockNumber) {
+            let qc = self.ask(GetQc { number }).await.expect("a retained QC");
+            assert_eq!(&qc, self.fixture.qc_of(number));
+        }
     }
 
     /// The directory.

@@ -21,6 +21,7 @@ mod entry;
 mod error;
 mod format;
 mod judge;
+mod lane;
 mod log;
 mod names;
 mod options;

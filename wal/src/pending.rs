@@ -9,7 +9,8 @@ use crate::buffer::AlignedBuffer;
 use crate::format::footer::footer_bytes_max;
 use crate::format::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::format::table::Record;
-use crate::format::{PAGE, crc32c, page_ceil};
+use crate::format::{PAGE, PAGE_BYTES, copy_crc32c, page_ceil};
+use crate::lane::Part;
 
 /// Buffers that are kept for the next groups, so that their memory is touched once.
 const SPARE_BUFFERS: usize = 4;
@@ -64,6 +65,10 @@ pub(crate) struct Group {
     pub(crate) buffer: AlignedBuffer,
     /// Of its entries, with offsets counted from the group's start.
     pub(crate) records: Vec<Record>,
+    /// Bytes at its start that were handed out to be written already: whole pages, not in the buffer any more.
+    pub(crate) sent: u64,
+    /// Bytes at the start of the buffer that belong to frames which are finished.
+    finished: usize,
 }
 
 /// An entry to be framed.
@@ -78,28 +83,29 @@ pub(crate) struct Frame {
 
 impl Group {
     fn new(roll: bool, at: Cursor, buffer: AlignedBuffer) -> Self {
-        Self { roll, at, buffer, records: Vec::new() }
+        Self { roll, at, buffer, records: Vec::new(), sent: 0, finished: 0 }
     }
 
     /// A group of one of the log's own marks.
     pub(crate) fn of_mark(at: Cursor, frame: Frame, payload: &[u8]) -> Self {
         let mut group = Self::new(false, at, AlignedBuffer::default());
-        group.push(frame, |bytes| bytes.copy_from_slice(payload));
+        group.push(frame, |bytes| copy_crc32c(bytes, payload));
         group
     }
 
     fn bytes(&self) -> u64 {
-        self.buffer.len() as u64
+        self.sent + self.buffer.len() as u64
     }
 
-    fn push(&mut self, frame: Frame, fill: impl FnOnce(&mut [u8])) {
-        let position = self.buffer.len();
+    /// Adds a frame; `fill` writes the payload and answers its checksum.
+    fn push(&mut self, frame: Frame, fill: impl FnOnce(&mut [u8]) -> u32) {
+        let position = self.bytes();
         let total = usize::try_from(frame::frame_bytes(frame.length)).unwrap_or(usize::MAX);
         let bytes = self.buffer.extend(total);
         let (header, rest) = bytes.split_at_mut(FRAME_HEADER_BYTES);
         let (payload, padding) = rest.split_at_mut(frame.length as usize);
         padding.fill(0);
-        fill(payload);
+        let payload_crc = fill(payload);
         let unfinished = FrameHeader {
             index: frame.index,
             durable_upto: 0,
@@ -108,45 +114,77 @@ impl Group {
             length: frame.length,
             kind: frame.kind,
             last_in_group: false,
-            payload_crc: crc32c(payload),
+            payload_crc,
         };
         unfinished.encode_unfinished(header);
         if frame.kind == FrameKind::Entry {
-            self.records.push(Record { offset: position as u64, key: frame.key, digest: frame.digest });
+            self.records.push(Record { offset: position, key: frame.key, digest: frame.digest });
         }
     }
 
     /// Fills in what is known only when the group is written; answers the last entry's header checksum (0 without one).
     /// May be done again after a failure that changed nothing.
     pub(crate) fn finish(&mut self, salt: u64) -> u32 {
-        let at = self.at.offset;
         let end = self.used_bytes();
         self.buffer.truncate(end);
+        let tail = self.finish_frames(salt, true);
+        self.buffer.pad_to_page();
+        tail
+    }
+
+    /// Finishes the frames in the buffer; `all`: the last of them is the group's last.
+    fn finish_frames(&mut self, salt: u64, all: bool) -> u32 {
+        let (at, sent) = (self.at.offset, self.sent);
         let bytes = self.buffer.bytes_mut();
-        let (mut position, mut tail) = (0, 0);
-        while position < end {
+        let (mut position, mut tail) = (self.finished, 0);
+        while position < bytes.len() {
             let next = position + frame::unfinished_bytes(&bytes[position..]);
-            let place = at + position as u64;
-            let crc = frame::finish(&mut bytes[position..], salt, place, at, next >= end);
+            let place = at + sent + position as u64;
+            let last = all && next >= bytes.len();
+            let crc = frame::finish(&mut bytes[position..], salt, place, at, last);
             if frame::unfinished_kind(&bytes[position..]) == FrameKind::Entry as u8 {
                 tail = crc;
             }
             position = next;
         }
-        self.buffer.pad_to_page();
         tail
+    }
+
+    /// Takes the whole pages out of the buffer, to be written ahead; another frame must follow in this group.
+    fn take_ahead(&mut self, salt: u64, mut rest: AlignedBuffer) -> Part {
+        self.finish_frames(salt, false);
+        let whole = self.buffer.len() / PAGE_BYTES * PAGE_BYTES;
+        let left = &self.buffer.bytes()[whole..];
+        rest.truncate(0);
+        rest.extend(left.len()).copy_from_slice(left);
+        let mut buffer = std::mem::replace(&mut self.buffer, rest);
+        buffer.truncate(whole);
+        let offset = self.at.offset + self.sent;
+        self.sent += whole as u64;
+        self.finished = self.buffer.len();
+        Part { buffer, offset }
     }
 
     /// Bytes of frames, without the padding after them.
     fn used_bytes(&self) -> usize {
         let bytes = self.buffer.bytes();
-        let mut position =
-            self.records.last().map_or(0, |record| usize::try_from(record.offset).unwrap_or(0));
+        // The last frame is never among those that were sent.
+        let last = self.records.last().map_or(0, |record| record.offset - self.sent);
+        let mut position = usize::try_from(last).unwrap_or(0);
         if position < bytes.len() {
             position += frame::unfinished_bytes(&bytes[position..]);
         }
         position
     }
+}
+
+/// When a group is large enough for its front to be written ahead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// Of the active segment.
+    pub(crate) salt: u64,
+    /// Bytes in the buffer from which on it pays.
+    pub(crate) bytes: u64,
 }
 
 /// Everything that waits.
@@ -170,8 +208,15 @@ impl Pending {
         self.groups.iter().map(Group::bytes).sum()
     }
 
-    /// Adds an entry to the last group, or begins the next one.
-    pub(crate) fn push(&mut self, frame: Frame, fill: impl FnOnce(&mut [u8])) {
+    /// Adds an entry to the last group, or begins the next one; `fill` writes the payload and answers its checksum.
+    /// Answers what can be written ahead.
+    pub(crate) fn push(
+        &mut self,
+        frame: Frame,
+        ahead: Option<Ahead>,
+        fill: impl FnOnce(&mut [u8]) -> u32,
+    ) -> Option<Part> {
+        let mut part = None;
         let bytes = frame::frame_bytes(frame.length);
         let (at, here, entries) = match self.groups.back() {
             Some(last) => (last.at, last.bytes(), last.records.len() as u64),
@@ -186,10 +231,23 @@ impl Pending {
             let at = if roll { Cursor::start_of_segment() } else { after };
             let buffer = self.spare.pop().unwrap_or_default();
             self.groups.push_back(Group::new(roll, at, buffer));
+        } else if let Some(Ahead { salt, bytes }) = ahead
+            && let [group] = self.groups.make_contiguous()
+            && !group.roll
+            && group.buffer.len() as u64 >= bytes
+        {
+            let rest = self.spare.pop().unwrap_or_default();
+            part = Some(group.take_ahead(salt, rest));
         }
         if let Some(group) = self.groups.back_mut() {
             group.push(frame, fill);
         }
+        part
+    }
+
+    /// Whether a part of the first group is being written already: then the group must be, before anything else is.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.groups.front().is_some_and(|group| group.sent > 0)
     }
 
     /// Takes note that the first group is durable.
@@ -244,7 +302,15 @@ impl Pending {
     }
 
     fn recycle(&mut self, group: Group) {
-        let mut buffer = group.buffer;
+        debug_assert!(
+            group.sent == 0 || self.durable.offset > group.at.offset,
+            "written ahead, then dropped"
+        );
+        self.keep_buffer(group.buffer);
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn keep_buffer(&mut self, mut buffer: AlignedBuffer) {
         // A buffer that one giant entry grew is not kept.
         if self.spare.len() < SPARE_BUFFERS && buffer.capacity() as u64 <= 2 * self.group_bytes_max {
             buffer.truncate(0);

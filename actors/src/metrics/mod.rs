@@ -7,6 +7,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use roadbed_messages::api::WalKind;
 
+/// The longest time that is told apart, in microseconds: an hour.
+const SYNC_US_MAX: u64 = 3_600_000_000;
+
 /// Counters of one log, written by its I/O thread.
 #[derive(Debug)]
 pub struct WalStats {
@@ -19,8 +22,10 @@ pub struct WalStats {
 impl Default for WalStats {
     fn default() -> Self {
         Self {
-            // Two significant digits, resized as needed: a few kilobytes.
-            syncs_us: Mutex::new(Histogram::new(2).expect("two significant digits are allowed")),
+            // From a microsecond to an hour in two significant digits: a few kilobytes.
+            syncs_us: Mutex::new(
+                Histogram::new_with_bounds(1, SYNC_US_MAX, 2).expect("two significant digits are allowed"),
+            ),
             groups: AtomicU64::new(0),
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -48,7 +53,7 @@ impl WalStats {
     pub(crate) fn synced(&self, took: Duration, records: u64, bytes: u64) {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let mut histogram = self.syncs_us.lock().unwrap_or_else(PoisonError::into_inner);
-        // A resizing histogram refuses only what it can't allocate for; the counters below still count it.
+        // What takes longer than the bound counts as the bound.
         histogram.saturating_record(took_us);
         drop(histogram);
         self.groups.fetch_add(1, Ordering::Relaxed);
@@ -93,4 +98,23 @@ pub struct Stats {
     pub qcs: LogStats,
     /// The block log.
     pub blocks: LogStats,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_tell_short_syncs_from_long_ones() {
+        let stats = WalStats::default();
+        for _ in 0..98 {
+            stats.synced(Duration::from_micros(100), 10, 1000);
+        }
+        stats.synced(Duration::from_millis(20), 10, 1000);
+        stats.synced(Duration::from_secs(100_000), 10, 1000);
+        let snapshot = stats.snapshot();
+        assert_eq!(snapshot.sync_p50_us, 100);
+        assert!((19_000..21_000).contains(&snapshot.sync_p99_us), "{snapshot:?}");
+        assert_eq!((snapshot.groups, snapshot.records, snapshot.bytes), (100, 1000, 100_000));
+    }
 }

@@ -18,11 +18,11 @@ pub(crate) use source::{Source, checked_block, decoded_qc};
 pub(crate) struct ReaderSlot(Arc<RwLock<Option<Reader>>>);
 
 impl ReaderSlot {
-    pub(crate) fn set(&self, reader: Reader) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(reader);
+    pub(crate) fn set(&self, reader: Option<Reader>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = reader;
     }
 
-    /// The reader of the log's latest opening; `None` before the first.
+    /// The reader of the log as it was last judged or opened; `None` before, and where there is no log.
     pub(crate) fn get(&self) -> Option<Reader> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,5 +1,8 @@
 //! What recovery brings into memory: read from both logs as a stream, verified on all cores as untrusted input.
 //!
+//! It reads what the plan will leave of the logs, before anything is written: where it finds damage, every file is as
+//! it was.
+//!
 //! By default only the window is verified here, and of it only what memory may hold is kept; what is older is
 //! verified when it is first read. Reading is one thread's work, verifying the others'; chunks keep their order.
 
@@ -53,13 +56,8 @@ impl Load {
     }
 
     fn load(self) -> LoadResult {
-        let (Some(qc_log), Some(block_log)) = (&self.qcs, &self.blocks) else {
-            return Err(StartError::Failed {
-                detail: "recovery began before both logs were open".to_owned(),
-            });
-        };
-        let qcs = self.load_qcs(qc_log)?;
-        let blocks = self.load_blocks(block_log, &qcs)?;
+        let qcs = self.load_qcs()?;
+        let blocks = self.load_blocks(&qcs)?;
         // QCs stay in memory from the one of the oldest block that does; those above next_block always do.
         let oldest = BlockNumber(self.next_block.0 - blocks.len() as u64);
         let qcs = qcs.into_iter().filter(|(_, qc)| qc.range().end > oldest).collect();
@@ -67,10 +65,11 @@ impl Load {
     }
 
     /// The QCs from the one of `verify_from` to the end, each next to the one before it.
-    fn load_qcs(&self, log: &Reader) -> Result<Vec<(u64, VerifiedQc)>, StartError> {
+    fn load_qcs(&self) -> Result<Vec<(u64, VerifiedQc)>, StartError> {
         if self.first == self.next_qc {
             return Ok(Vec::new());
         }
+        let log = log(&self.qcs)?;
         let from = self.verify_from.min(self.next_qc.saturating_sub(1));
         let start = log.get_by_key(from.0).map_err(unreadable)?.map_or(log.range().end, |entry| entry.index);
         let mut loaded: Vec<(u64, VerifiedQc)> = Vec::new();
@@ -116,8 +115,12 @@ impl Load {
     }
 
     /// The newest blocks that memory may hold; all from `verify_from` on are verified against their QCs.
-    fn load_blocks(&self, log: &Reader, qcs: &[(u64, VerifiedQc)]) -> Result<Vec<VerifiedBlock>, StartError> {
+    fn load_blocks(&self, qcs: &[(u64, VerifiedQc)]) -> Result<Vec<VerifiedBlock>, StartError> {
         let from = self.verify_from.max(self.first).min(self.next_block);
+        if from == self.next_block {
+            return Ok(Vec::new());
+        }
+        let log = log(&self.blocks)?;
         let mut kept = std::collections::VecDeque::new();
         let mut kept_bytes = 0_u64;
         self.in_parallel(
@@ -220,6 +223,12 @@ impl Load {
             detail: format!("a log gave {seen} of {wanted} entries that it should hold"),
         })
     }
+}
+
+/// A log that must be there, for the plan says that something of it stays.
+fn log(reader: &Option<Reader>) -> Result<&Reader, StartError> {
+    let missing = || StartError::Failed { detail: "recovery began before both logs were judged".to_owned() };
+    reader.as_ref().ok_or_else(missing)
 }
 
 fn unreadable(error: WalError) -> StartError {

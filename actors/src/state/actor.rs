@@ -126,7 +126,7 @@ impl State {
             Effect::Stop(reason) => {
                 self.stop.set(reason.clone());
                 if let Some(started) = self.started.take() {
-                    drop(started.send(Err(start_failure(reason))));
+                    drop(started.send(Err(self.start_failure(reason))));
                 }
                 self.readers = None;
                 self.lives.end();
@@ -165,6 +165,18 @@ impl State {
         ctx.run_later(self.environment.config.beat_interval, Self::beat);
     }
 
+    /// Why a start failed, for who waits for it.
+    fn start_failure(&self, reason: StopReason) -> StartError {
+        match (reason, &self.environment.disk) {
+            // The core knows no directories.
+            (StopReason::Start(StartError::WouldLose { detail }), Some(disk)) => {
+                StartError::WouldLose { detail: format!("{}: {detail}", disk.paths.dir.display()) }
+            }
+            (StopReason::Start(error), _) => error,
+            (reason, _) => StartError::Failed { detail: reason.to_string() },
+        }
+    }
+
     fn forget_abandoned(&mut self, ctx: &mut Context<Self>) {
         let abandoned: Vec<CallId> =
             self.replies.iter().filter(|(_, reply)| reply.is_abandoned()).map(|(call, _)| *call).collect();
@@ -172,14 +184,6 @@ impl State {
             self.replies.remove(&call);
             self.input(Input::Forget { call }, ctx);
         }
-    }
-}
-
-/// Why a start failed, for who waits for it.
-fn start_failure(reason: StopReason) -> StartError {
-    match reason {
-        StopReason::Start(error) => error,
-        reason => StartError::Failed { detail: reason.to_string() },
     }
 }
 

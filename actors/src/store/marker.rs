@@ -59,7 +59,10 @@ impl Marker {
 }
 
 /// Reads the marker; `None` where there is none.
-pub(super) fn read(storage: &dyn Storage, paths: &StorePaths) -> Result<Option<Marker>, StartError> {
+///
+/// # Errors
+/// When it can't be read, is of a newer format, or is no marker.
+pub fn read_marker(storage: &dyn Storage, paths: &StorePaths) -> Result<Option<Marker>, StartError> {
     let path = paths.marker();
     let bytes = match read_file(storage, &path) {
         Ok(bytes) => bytes,

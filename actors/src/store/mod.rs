@@ -20,7 +20,7 @@ use roadbed_messages::{Committee, VerifiedBlock, VerifiedQc};
 use roadbed_wal::{LockFault, LockGuard, Log, LogOptions, Storage, StreamId, WalError};
 
 use crate::wal_worker::Record;
-pub use marker::Marker;
+pub use marker::{Marker, read_marker};
 
 /// The lock of a store's directory, held as long as this lives.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ pub fn prepare(
         LockFault::Io(error) => failed(&paths.lock(), &error),
     })?;
     let lock = StoreLock { _guard: lock };
-    match marker::read(&**storage, paths)? {
+    match read_marker(&**storage, paths)? {
         Some(marker) => marker.check(paths, committee)?,
         None => {
             create_log::<VerifiedQc>(storage, paths, committee, options(WalKind::Qcs))?;

@@ -99,6 +99,8 @@ impl ThreadContext {
         let mut log = match start {
             WalStart::Judge => {
                 let judged = self.operation(R::WAL, || Ok(self.judge()?))?;
+                // Recovery reads what is there before anything is written.
+                self.reader.set(judged.try_reader());
                 report(Event::Judged(self.facts::<R>(&judged)?));
                 let Ok(WalOrder::Open(plan)) = orders.recv() else { return Err(Failure::Abandoned) };
                 self.operation(R::WAL, || self.carry_out::<R>(judged, &plan))?
@@ -109,7 +111,7 @@ impl ThreadContext {
                 Ok(log)
             })?,
         };
-        self.reader.set(log.reader());
+        self.reader.set(Some(log.reader()));
         report(Event::Opened { next_index: log.range().end });
         loop {
             let mut next = Some(self.next_order::<R>(&mut log, orders)?);

@@ -70,11 +70,11 @@ fn scenario_24_death_of_any_worker_at_any_point_of_a_start_only_costs_time() {
             for step in 0..steps {
                 let mut world = crashed();
                 world.begin();
-                (0..step).for_each(|_| drop(world.run_once()));
+                world.run_steps(step);
                 world.kill(actor, Cause::Panic);
                 if let Some(steps) = second_after {
-                    (0..steps).for_each(|_| drop(world.run_once()));
-                    LOGS.map(|log| world.kill(log, Cause::Error));
+                    world.run_steps(steps);
+                    world.kill_logs(Cause::Error);
                 }
                 let early = world.push_link(4);
                 world.run_on();
@@ -101,7 +101,7 @@ fn with_a_load_that_was_overtaken(killed: ActorKind) -> World {
     world.run_reports();
     world.tick();
     while ActorKind::WORKERS.into_iter().any(|actor| world.can_work(actor)) || !world.reporting().is_empty() {
-        ActorKind::WORKERS.map(|actor| world.work(actor));
+        ActorKind::WORKERS.into_iter().for_each(|actor| world.work(actor));
         world.run_reports();
     }
     assert_eq!((world.loads(), world.running.is_none()), (1, true));

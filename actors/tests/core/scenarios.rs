@@ -420,14 +420,7 @@ fn scenario_09_application_ahead_of_the_recovered_store_waits_for_it() {
     world.held.extend(LOGS);
     world.push_link(0);
     world.run();
-    world.held.clear();
-    world.luck = crate::world::Luck::seeded(3);
-    world.crash(Config::default());
-    world.luck = crate::world::Luck::none();
-    world.qcs.disk.cut(0);
-    world.blocks.disk.cut(0);
-    world.begin();
-    world.run();
+    world.restart();
     assert_eq!(world.cursor_numbers(), [0; 5], "what it executed is lost");
     let ahead = world.push_app_hash(2);
     world.run();
@@ -475,7 +468,7 @@ fn scenario_10_what_was_pushed_before_the_logs_were_open_is_persisted() {
 #[test]
 fn scenario_10_what_was_pushed_while_the_logs_were_down_is_persisted() {
     let mut world = with_links(1);
-    LOGS.map(|actor| world.kill(actor, Cause::Panic));
+    world.kill_logs(Cause::Panic);
     world.run();
     world.push_links(1..4);
     assert_eq!(world.cursor_numbers()[2..], [3, 12, 12]);
@@ -546,7 +539,7 @@ fn scenario_12_dropped_caller_leaves_no_waiter() {
     ];
     world.run();
     assert_eq!(world.fates(&calls), ["waits"; 8]);
-    calls.map(|call| world.forget(call));
+    calls.into_iter().for_each(|call| world.forget(call));
     assert!(world.status().waiters.values().all(|count| *count == 0));
     world.push_links(0..7);
 }

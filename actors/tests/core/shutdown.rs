@@ -84,7 +84,7 @@ fn scenario_24_death_of_any_worker_at_any_point_of_a_shutdown_ends_in_an_answer(
             world.push_links(2..5);
             world.held.clear();
             let shutdown = world.ask(Request::Shutdown);
-            (0..step).for_each(|_| drop(world.run_once()));
+            world.run_steps(step);
             world.kill(actor, Cause::Panic);
             world.run_on();
             assert!(report(&world, shutdown).is_clean(), "{actor} at {step}");

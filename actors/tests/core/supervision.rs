@@ -178,7 +178,7 @@ fn scenario_24_both_logs_die_at_once_and_nothing_is_lost() {
     let mut world = world();
     world.held.extend(LOGS);
     world.push_links(2..5);
-    LOGS.map(|actor| world.kill(actor, Cause::Error));
+    world.kill_logs(Cause::Error);
     world.held.clear();
     world.run();
     assert_eq!(world.state(), RunState::Degraded);

@@ -19,11 +19,12 @@ use std::sync::Arc;
 
 use crate::entry::{Appended, Entry};
 use crate::error::WalError;
-use crate::format::PAGE;
 use crate::format::footer::Footer;
 use crate::format::frame::FrameKind;
 use crate::format::header::{Header, SegmentKind};
+use crate::format::{PAGE, copy_crc32c, crc32c};
 use crate::judge::{Facts, Judged, State};
+use crate::lane::Lane;
 use crate::options::LogOptions;
 use crate::pending::{Cursor, Frame, Pending};
 use crate::pool::Pool;
@@ -63,8 +64,12 @@ pub struct Log {
     /// The highest sequence in use.
     sequence: u64,
     poison: Option<Arc<WalError>>,
+    /// Set while an entry is copied in: still set afterwards, the caller's function has panicked.
+    filling_entry: bool,
+    /// The second write in flight; started with its first use.
+    lane: Option<Lane>,
     /// Last, so that everything else is closed before another owner can come.
-    _lock: Box<dyn LockGuard>,
+    lock: Arc<dyn LockGuard>,
 }
 
 impl Log {
@@ -159,8 +164,8 @@ impl Log {
     /// # Errors
     /// [`WalError::Gap`], [`WalError::KeyOrder`], [`WalError::TooLarge`], [`WalError::Poisoned`], or those of a sync.
     pub fn append(&mut self, index: u64, entry: Entry<'_>) -> Result<Appended, WalError> {
-        let fill = |bytes: &mut [u8]| bytes.copy_from_slice(entry.payload);
-        self.append_with(index, entry.key, entry.digest, entry.payload.len(), fill)
+        let Entry { key, digest, payload } = entry;
+        self.push(index, key, digest, payload.len(), |bytes| copy_crc32c(bytes, payload))
     }
 
     /// Like [`Log::append`], with the payload written straight into the group's buffer: `fill` gets exactly `len` bytes
@@ -175,6 +180,21 @@ impl Log {
         digest: u64,
         len: usize,
         fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Appended, WalError> {
+        self.push(index, key, digest, len, |bytes| {
+            fill(bytes);
+            crc32c(bytes)
+        })
+    }
+
+    /// Adds an entry; `fill` writes its payload and answers the checksum.
+    fn push(
+        &mut self,
+        index: u64,
+        key: u64,
+        digest: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> u32,
     ) -> Result<Appended, WalError> {
         self.check_poison()?;
         if index < self.next {
@@ -195,8 +215,14 @@ impl Log {
         if self.pending.bytes() > 0 && self.pending.bytes() + len as u64 > self.options.pending_bytes_max {
             self.sync()?;
         }
-        self.pending.push(Frame { kind: FrameKind::Entry, index, key, digest, length }, fill);
+        let frame = Frame { kind: FrameKind::Entry, index, key, digest, length };
+        self.filling_entry = true;
+        let part = self.pending.push(frame, self.ahead(), fill);
+        self.filling_entry = false;
         self.next += 1;
+        if let Some(part) = part {
+            self.write_ahead(part)?;
+        }
         Ok(Appended::New)
     }
 
@@ -213,6 +239,11 @@ impl Log {
     }
 
     fn check_poison(&self) -> Result<(), WalError> {
+        if self.filling_entry {
+            let reason = "it panicked, and left an entry half-written".to_owned();
+            let cause = Arc::new(WalError::Options { name: "the fill of append_with", reason });
+            return Err(WalError::Poisoned { cause });
+        }
         match &self.poison {
             Some(cause) => Err(WalError::Poisoned { cause: cause.clone() }),
             None => Ok(()),
@@ -330,7 +361,9 @@ impl Log {
             unwritten_from: None,
             sequence,
             poison: None,
-            _lock: lock,
+            filling_entry: false,
+            lane: None,
+            lock: lock.into(),
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::format::PAGE;
 use crate::format::footer::{self, Footer, FooterKind, Summary};
 use crate::format::header::{Header, Predecessor, SegmentKind, TablePlace};
 use crate::format::table::Record;
-use crate::pending::Group;
+use crate::lane::{Lane, Part};
+use crate::pending::{Ahead, Group};
 use crate::publish::{Failure, publish};
 use crate::segment::{Sealed, SegmentFile, Table};
 use crate::shared::Active;
@@ -66,6 +67,43 @@ impl Log {
         Ok(())
     }
 
+    /// When the front of a group is written while its rest is appended.
+    pub(super) fn ahead(&self) -> Option<Ahead> {
+        let wanted = self.options.ahead_bytes > 0 && self.file.writes_are_durable();
+        wanted.then_some(Ahead { salt: self.header.salt, bytes: self.options.ahead_bytes })
+    }
+
+    /// Begins to write the front of the group that is being appended to.
+    pub(super) fn write_ahead(&mut self, part: Part) -> Result<(), WalError> {
+        let path = self.shared.view().active.file.path.clone();
+        let lane = match self.lane.take() {
+            Some(lane) => Ok(lane),
+            None => Lane::start(self.lock.clone())
+                .map_err(|error| WalError::io("start the thread of the second write", &path, None, &error)),
+        };
+        let submitted = lane.and_then(|mut lane| {
+            let submitted = lane.submit(self.file.clone(), path, part);
+            self.lane = Some(lane);
+            submitted
+        });
+        // The part is out of the group's buffer: without it the group can't be written.
+        submitted.map_err(|error| self.poison(error))
+    }
+
+    fn settle_lane(&mut self) -> Result<(), WalError> {
+        let Some(lane) = &mut self.lane else {
+            return Ok(());
+        };
+        let (buffers, result) = lane.settle();
+        buffers.into_iter().for_each(|buffer| self.pending.keep_buffer(buffer));
+        result
+    }
+
+    /// A group whose front is being written goes first, before the end of the segment can move.
+    pub(super) fn finish_ahead(&mut self) -> Result<(), WalError> {
+        if self.pending.is_ahead() { self.write_first_group() } else { Ok(()) }
+    }
+
     /// Writes a group at the end of the active segment and shows it to the readers.
     pub(super) fn write_group(&mut self, group: &mut Group) -> Result<(), WalError> {
         let at = group.at.offset;
@@ -77,13 +115,17 @@ impl Log {
         let tail = group.finish(self.header.salt);
         let bytes = group.buffer.bytes();
         self.footer = None;
-        if let Err(error) = write_durably(&*self.file, &path, bytes, at, SyncPoint::Group) {
+        let rest = at + group.sent;
+        let written = write_durably(&*self.file, &path, bytes, rest, SyncPoint::Group);
+        // Whatever became of the rest, nothing is in flight any more when this returns.
+        let ahead = self.settle_lane();
+        if let Err(error) = written.and(ahead) {
             return Err(self.poison(error));
         }
         let mut view = self.shared.view_mut();
         let absolute = |record: &Record| Record { offset: at + record.offset, ..*record };
         view.active.records.extend(group.records.iter().map(absolute));
-        view.active.end_offset = at + bytes.len() as u64;
+        view.active.end_offset = rest + bytes.len() as u64;
         if !group.records.is_empty() {
             view.active.tail = tail;
         }

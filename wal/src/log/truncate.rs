@@ -41,6 +41,7 @@ impl Log {
         if i <= range.start {
             return Ok(());
         }
+        self.finish_ahead()?;
         if i > self.durable_next() {
             self.sync()?;
         }
@@ -88,6 +89,8 @@ impl Log {
         if i >= self.next {
             return Ok(());
         }
+        // What is being written already can only be cut off on the disk.
+        self.finish_ahead()?;
         if i >= self.durable_next() {
             self.pending.drop_last(self.next - i);
             self.next = i;
@@ -102,6 +105,7 @@ impl Log {
     /// [`WalError::Poisoned`], or what the storage says.
     pub fn reset(&mut self, i: u64) -> Result<(), WalError> {
         self.check_poison()?;
+        self.finish_ahead()?;
         let last = sealed(&self.shared.view().active);
         let ending = Ending { sealed: last, place: TablePlace::None, pages: Vec::new() };
         let next = self.next_segment(SegmentKind::Reset, i, i, true)?;

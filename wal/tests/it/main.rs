@@ -7,6 +7,7 @@
     reason = "a test that can't go on fails; the machines that run it have 64 bits; what it prints is asked for"
 )]
 
+mod ahead;
 mod basics;
 mod corruption;
 mod cost;

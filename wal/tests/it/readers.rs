@@ -30,10 +30,10 @@ fn read_around(reader: &Reader, nth: u64) -> u64 {
     }
     assert!(reader.find_digest(digest(index, 0)).unwrap() == [index] || reader.range().start > index);
     let mut seen = 0;
-    let mut replay = reader.replay(index..index + 50);
+    let replay = reader.replay(index..index + 50);
     // The front may have moved on before the replay was asked for.
     let start = replay.remaining().start;
-    while let Some(entry) = replay.next() {
+    for entry in replay {
         match entry {
             Ok(entry) => assert!(entry == stored(start + seen, 0, LEN)),
             Err(WalError::OutOfRange { .. }) => break,

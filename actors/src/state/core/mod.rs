@@ -204,8 +204,9 @@ pub enum Effect {
         /// What to read.
         read: Read,
     },
-    /// Have recovery read and verify what belongs in memory, from both logs. Every load must be answered by exactly
-    /// one [`Input::Loaded`], with an error if its logs fail under it; only then the next one is ordered.
+    /// Have recovery read and verify what belongs in memory, from both logs as they were judged: what lies beyond the
+    /// two ends is about to be dropped. Every load must be answered by exactly one [`Input::Loaded`], with an error if
+    /// its logs fail under it; only then the next one is ordered.
     Load {
         /// The oldest block retained.
         first: BlockNumber,

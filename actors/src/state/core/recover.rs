@@ -1,8 +1,9 @@
-//! Recovery: judge both logs, plan, repair, load, run.
+//! Recovery: judge both logs, plan, load, repair, run.
 //!
 //! ```text
-//! Judge both ──facts──▶ reconcile ──plan──▶ Open both ──opened──▶ Load ──verified──▶ Running
-//!      ▲                    └─refusal: stop, nothing was written
+//! Judge both ──facts──▶ reconcile ──plan──▶ Load ──verified──▶ Open both ──opened──▶ Running
+//!      ▲                    │                 └─damage: stop
+//!      │                    └─refusal: stop                   (nothing was written by then)
 //!      └── a WAL actor dies: both begin again, for its plan may be half carried out
 //! ```
 
@@ -32,6 +33,8 @@ pub(super) struct Recovery {
     qcs: Side,
     blocks: Side,
     plan: Option<Plan>,
+    /// What was loaded as the plan says, until both logs are open.
+    loaded: Option<Loaded>,
     /// Counts how often recovery had to begin again.
     attempt: u64,
     /// The attempt that ordered the load that is out: what comes back after the next one began is not its.
@@ -68,19 +71,13 @@ impl Core {
         let (Some(qcs), Some(blocks)) = (&recovery.qcs.facts, &recovery.blocks.facts) else { return };
         match reconcile(self.committee.first_block(), blocks, qcs, self.config.accept_lost_qcs) {
             Ok(plan) => {
-                let aside_first = plan.blocks.set_aside;
                 recovery.plan = Some(plan);
-                self.open(WalKind::Blocks);
-                // A new QC log beside old blocks looks like the crash in the very first write, which drops them: they
-                // must be safe aside before it is made.
-                if !aside_first {
-                    self.open(WalKind::Qcs);
-                }
+                self.load();
             }
             Err(refusal) => {
                 let detail = format!(
                     "{}; starting would vote again on blocks that were voted on. Restore the QC log from a backup, \
-                     or start with the setting that accepts lost QCs: the blocks are then moved aside, kept, and both \
+                     or start with the setting accept_lost_qcs: the blocks are then moved aside, kept, and both \
                      logs are filled anew (reconcile case {})",
                     refusal.detail, refusal.case
                 );
@@ -129,7 +126,7 @@ impl Core {
         if wal == WalKind::Blocks && recovery.plan.as_ref().is_some_and(|plan| plan.blocks.set_aside) {
             self.open(WalKind::Qcs);
         }
-        self.load();
+        self.take_over();
     }
 
     /// Where a log that opens must go on: its durable point, or where its plan puts it. Anything else would be filled
@@ -144,14 +141,11 @@ impl Core {
         placed.or_else(|| recovery.side(wal).facts.as_ref().map(|facts| facts.next_index))
     }
 
-    /// Orders the load once both logs are open; one at a time, so that its answer can't be taken for another's.
+    /// Orders the load once there is a plan; one at a time, so that its answer can't be taken for another's. What it
+    /// reads is what the plan will leave: damage is found before anything is written.
     fn load(&mut self) {
         let Phase::Recovering(recovery) = &mut self.phase else { return };
-        let (Some(plan), Some(_), Some(_), None) =
-            (&recovery.plan, &recovery.qcs.opened, &recovery.blocks.opened, recovery.loading)
-        else {
-            return;
-        };
+        let (Some(plan), None) = (&recovery.plan, recovery.loading) else { return };
         recovery.loading = Some(recovery.attempt);
         let Plan { first, next_block, next_qc, .. } = *plan;
         let verify_from = if self.config.verify_all_on_start {
@@ -169,14 +163,27 @@ impl Core {
             // says anything about the logs as they are now.
             return self.load();
         }
-        let (Some(plan), Some(qcs_opened), Some(blocks_opened)) =
-            (recovery.plan.clone(), recovery.qcs.opened, recovery.blocks.opened)
-        else {
-            unreachable!("a load is ordered when both logs are open, and each attempt opens them once")
-        };
-        let loaded = match result {
-            Ok(loaded) => loaded,
+        recovery.loaded = match result {
+            Ok(loaded) => Some(loaded),
             Err(error) => return self.escalate(StopReason::Start(error)),
+        };
+        // A new QC log beside old blocks looks like the crash in the very first write, which drops them: they must be
+        // safe aside before it is made.
+        let aside_first = recovery.plan.as_ref().is_some_and(|plan| plan.blocks.set_aside);
+        self.open(WalKind::Blocks);
+        if !aside_first {
+            self.open(WalKind::Qcs);
+        }
+    }
+
+    /// Once both logs are open, what was loaded becomes the chain.
+    fn take_over(&mut self) {
+        let Phase::Recovering(recovery) = &mut self.phase else { return };
+        let (Some(qcs_opened), Some(blocks_opened)) = (recovery.qcs.opened, recovery.blocks.opened) else {
+            return;
+        };
+        let (Some(plan), Some(loaded)) = (recovery.plan.take(), recovery.loaded.take()) else {
+            unreachable!("logs are opened as a plan says, when all that it leaves was loaded")
         };
         let torn = |facts: &Option<LogFacts>| facts.as_ref().map_or(0, |facts| facts.torn_bytes);
         let torn_bytes = torn(&recovery.qcs.facts) + torn(&recovery.blocks.facts);

@@ -137,37 +137,34 @@ impl Disk {
     }
 
     /// Carries out the first so many parts of a plan; `front` is the number that an index stands for in an empty log.
-    pub fn carry_out(&mut self, plan: &LogPlan, parts_max: usize, front: impl Fn(u64) -> u64) -> bool {
+    pub fn carry_out(&mut self, plan: &LogPlan, parts_max: usize, front: impl Fn(u64) -> u64) {
+        let mut done = 0;
+        // Whether a part of the plan is there and lands.
+        let mut lands = |due: bool| {
+            done += usize::from(due);
+            due && done <= parts_max
+        };
         let empty_at = |index: u64, aside: usize| Self { aside, ..Self::new(index, front(index)) };
-        let mut parts: Vec<Box<dyn FnOnce(&mut Self) + '_>> = Vec::new();
-        if plan.set_aside {
-            parts.push(Box::new(|disk| {
-                assert!(disk.exists, "only what is there is moved aside");
-                disk.lose();
-                disk.aside += 1;
-            }));
+        if lands(plan.set_aside) {
+            assert!(self.exists, "only what is there is moved aside");
+            self.lose();
+            self.aside += 1;
         }
-        if let Some(index) = plan.create_at {
-            parts.push(Box::new(move |disk| {
-                assert!(!disk.exists, "a log is made only where there is none");
-                *disk = empty_at(index, disk.aside);
-            }));
+        if let Some(index) = plan.create_at.filter(|_| lands(true)) {
+            assert!(!self.exists, "a log is made only where there is none");
+            *self = empty_at(index, self.aside);
         }
-        if let Some(index) = plan.reset_to {
-            parts.push(Box::new(move |disk| *disk = empty_at(index, disk.aside)));
+        if let Some(index) = plan.reset_to.filter(|_| lands(true)) {
+            *self = empty_at(index, self.aside);
         }
-        if let Some(index) = plan.drop_from {
-            parts.push(Box::new(move |disk| match disk.stored.front() {
-                Some(first) if first.index < index => disk.cut(index),
-                _ => *disk = empty_at(index, disk.aside),
-            }));
+        if let Some(index) = plan.drop_from.filter(|_| lands(true)) {
+            match self.stored.front() {
+                Some(first) if first.index < index => self.cut(index),
+                _ => *self = empty_at(index, self.aside),
+            }
         }
-        if let Some(first) = plan.drop_below {
-            parts.push(Box::new(move |disk| disk.drop_below(first.0)));
+        if let Some(first) = plan.drop_below.filter(|_| lands(true)) {
+            self.drop_below(first.0);
         }
-        let whole = parts_max >= parts.len();
-        parts.into_iter().take(parts_max).for_each(|part| part(self));
-        assert!(!whole || self.exists, "a log that is opened exists");
-        whole
     }
 }

@@ -15,6 +15,7 @@ mod source;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _};
 use std::time::Duration;
 
 use roadbed::Config;
@@ -107,6 +108,10 @@ pub struct World {
     /// The effects of the last input, without replies.
     pub effects: Vec<Effect>,
     ledger: oracle::Ledger,
+    /// A digest of all effects so far, where one is wanted.
+    pub digest: Option<DefaultHasher>,
+    /// Which requests were answered how, and how starts and ends went.
+    pub seen: BTreeSet<(&'static str, &'static str)>,
 }
 
 impl World {
@@ -150,6 +155,8 @@ impl World {
             may_fail_to_load: false,
             effects: Vec::new(),
             ledger: oracle::Ledger::new(first_block),
+            digest: None,
+            seen: BTreeSet::new(),
         }
     }
 
@@ -244,6 +251,9 @@ impl World {
     pub fn input(&mut self, input: Input) {
         let before = self.core.cursors();
         let effects = self.core.handle(self.now, input);
+        if let Some(digest) = &mut self.digest {
+            format!("{effects:?}").hash(digest);
+        }
         self.effects.clear();
         let ended = self.stopped.is_some();
         for effect in effects {
@@ -263,6 +273,7 @@ impl World {
                     panic!("{call:?} was never asked, or is answered twice: {answer:?}")
                 };
                 self.check_reply(call, &asked, &answer);
+                self.seen.insert((asked.name(), answer.as_ref().map_or_else(Error::reason, |_| "ok")));
                 self.answers.insert(call, answer);
                 return;
             }
@@ -299,10 +310,19 @@ impl World {
             }
             Effect::Running(recovered) => {
                 self.check_recovered(&recovered);
+                self.seen.insert(("start", if recovered.lost.is_some() { "lost" } else { "ok" }));
                 self.running = Some(recovered);
             }
             Effect::Stop(reason) => {
                 self.check_stop(&reason);
+                self.seen.insert((
+                    "stop",
+                    match reason {
+                        StopReason::Shutdown(_) => "shutdown",
+                        StopReason::Start(_) => "refused",
+                        _ => "escalated",
+                    },
+                ));
                 self.stopped = Some(reason);
             }
         }
@@ -348,7 +368,7 @@ impl World {
         if self.held.contains(&actor) {
             return false;
         }
-        let has_work = |life: &Life| !life.dead && !(life.reported_up && life.jobs.is_empty());
+        let has_work = |life: &Life| !life.dead && (!life.reported_up || !life.jobs.is_empty());
         match actor {
             ActorKind::State => false,
             ActorKind::QcWal => self.qcs.can_work(),
@@ -399,6 +419,12 @@ impl World {
     /// Ends a worker's present life, which State hears of once that is delivered.
     pub fn kill(&mut self, actor: ActorKind, cause: Cause) {
         self.kill_with(actor, cause, None);
+    }
+
+    /// Both logs die at once.
+    pub fn kill_logs(&mut self, cause: Cause) {
+        self.kill(ActorKind::QcWal, cause);
+        self.kill(ActorKind::BlockWal, cause);
     }
 
     pub fn kill_with(&mut self, actor: ActorKind, cause: Cause, job: Option<CallId>) {
@@ -497,11 +523,6 @@ impl World {
         self.reads.len()
     }
 
-    /// Whether a reader is at work for a call.
-    pub fn is_reading(&self, call: CallId) -> bool {
-        self.reads.iter().any(|(reading, _)| *reading == call)
-    }
-
     /// Answers the read at a position.
     pub fn finish_read(&mut self, position: usize) {
         let Some((call, read)) = self.reads.remove(position) else { return };
@@ -560,14 +581,15 @@ impl World {
     fn load(&mut self, verify_from: u64, next_block: u64, next_qc: u64) -> Loaded {
         let (mut qcs, mut blocks) = (Vec::new(), Vec::new());
         let blocks_from = next_block - self.luck.part_of(next_block - verify_from);
-        for stored in self.qcs.disk.durable().filter(|stored| stored.range.end > blocks_from) {
-            assert!(stored.range.end <= next_qc);
+        // The logs are not open yet: what the plan will drop is still there, and is not read.
+        let kept =
+            |stored: &&disk::Stored, end: u64| stored.range.end > blocks_from && stored.range.end <= end;
+        for stored in self.qcs.disk.durable().filter(|stored| kept(stored, next_qc)) {
             if let Record::Qc(qc) = &stored.record {
                 qcs.push((stored.index, qc.clone()));
             }
         }
-        for stored in self.blocks.disk.durable().filter(|stored| stored.index >= blocks_from) {
-            assert!(stored.range.end <= next_block);
+        for stored in self.blocks.disk.durable().filter(|stored| kept(stored, next_block)) {
             if let Record::Block(block) = &stored.record {
                 blocks.push(block.clone());
             }
@@ -625,6 +647,13 @@ impl World {
             return false;
         }
         true
+    }
+
+    /// Does at most so many things.
+    pub fn run_steps(&mut self, steps: usize) {
+        for _ in 0..steps {
+            self.run_once();
+        }
     }
 
     /// Lets State hear everything that has been reported.

@@ -33,6 +33,26 @@ impl Asked {
         Self { request, honest, cursors, kind, bytes }
     }
 
+    pub fn name(&self) -> &'static str {
+        match &self.request {
+            Request::PushQc(_) => "push_qc",
+            Request::PushBlock(_) => "push_block",
+            Request::PushAppHash(_) => "push_app_hash",
+            Request::GetQc(_) => "get_qc",
+            Request::GetBlock(_) => "get_block",
+            Request::GetGlobalBlock(_) => "get_global_block",
+            Request::GetAppProposal(_) => "get_app_proposal",
+            Request::TryGetBlock(_) => "try_get_block",
+            Request::GetBlockByHash(_) => "get_block_by_hash",
+            Request::NeedBlock(_) => "need_block",
+            Request::NextBlock => "next_block",
+            Request::GetStatus => "get_status",
+            Request::Subscribe(_) => "subscribe",
+            Request::PruneBefore(_) => "prune_before",
+            Request::Shutdown => "shutdown",
+        }
+    }
+
     fn is_push(&self) -> bool {
         matches!(self.kind, Some(Kind::PushQc | Kind::PushBlock))
     }

@@ -160,6 +160,7 @@ impl FakeLog {
             Stage::WaitForPlan => {
                 let Some(WalOrder::Open(plan)) = life.inbox.pop_front() else { return None };
                 self.disk.carry_out(&plan, usize::MAX, self.front());
+                assert!(self.disk.facts().exists, "a log that is opened exists");
                 Some(self.opened(life))
             }
             Stage::Resume { next_index, drop_below } => {
