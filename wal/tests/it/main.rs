@@ -17,6 +17,7 @@ mod golden;
 mod kills;
 mod model;
 mod readers;
+mod real_disk;
 mod script;
 mod sim_disk;
 mod support;
