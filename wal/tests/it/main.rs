@@ -13,6 +13,7 @@ mod corruption;
 mod cost;
 mod crashes;
 mod faults;
+mod fuzz;
 mod golden;
 mod kills;
 mod model;
