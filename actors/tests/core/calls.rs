@@ -71,8 +71,18 @@ fn call_larger_than_the_bound_gets_in_alone() {
 }
 
 #[test]
-fn what_is_with_the_verifier_or_a_reader_keeps_its_place() {
-    for stage in [Stage::Verifying, Stage::Reading, Stage::Finishing] {
+fn what_is_with_the_verifier_makes_room_like_what_waits() {
+    let mut table = Calls::default();
+    for id in 1..=3 {
+        table.admit(CallId(id), call(100 + id, 1, Stage::Waiting), BOUND, None);
+        table.set_stage(CallId(id), Stage::Verifying);
+    }
+    assert_eq!(admit(&mut table, 4, 1, 1), Ok(vec![3]));
+}
+
+#[test]
+fn what_is_with_a_reader_or_the_logs_keeps_its_place() {
+    for stage in [Stage::Reading, Stage::Finishing] {
         let mut table = Calls::default();
         for id in 1..=3 {
             table.admit(CallId(id), call(100 + id, 1, Stage::Waiting), BOUND, None);
