@@ -7,6 +7,8 @@
 )]
 
 mod bad_input;
+mod embed;
+mod layering;
 mod messages;
 mod reconcile;
 mod smoke;
