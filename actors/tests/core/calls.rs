@@ -206,7 +206,7 @@ fn steady_flood_of_old_numbers_does_not_keep_the_next_qc_from_the_verifier() {
     while world.fate(needed) == "waits" {
         // As soon as one is answered the flood brings the next.
         world.work(ActorKind::Verifier);
-        world.reporting().into_iter().for_each(|life| world.deliver(life));
+        world.run_reports();
         let answered = flood.iter().filter(|call| !world.is_pending(**call)).count();
         flood.retain(|call| world.is_pending(*call));
         flood.extend((0..answered).map(|_| world.push_block(0)).collect::<Vec<_>>());
@@ -214,6 +214,27 @@ fn steady_flood_of_old_numbers_does_not_keep_the_next_qc_from_the_verifier() {
         assert!(jobs < 10, "the verifier sees nothing but the flood");
     }
     assert_eq!(world.fate(needed), "ok");
+}
+
+#[test]
+fn steady_flood_of_what_is_needed_does_not_keep_old_numbers_from_their_answer() {
+    let mut world = crowded();
+    world.push_qc_alone(2);
+    world.run();
+    world.held.insert(ActorKind::Verifier);
+    let old = world.push_block(0);
+    let mut flood: Vec<_> = (0..5).map(|_| world.push_block(7)).collect();
+    let mut jobs = 0;
+    while world.fate(old) == "waits" {
+        world.work(ActorKind::Verifier);
+        world.run_reports();
+        let answered = flood.iter().filter(|call| !world.is_pending(**call)).count();
+        flood.retain(|call| world.is_pending(*call));
+        flood.extend((0..answered).map(|_| world.push_block(7)).collect::<Vec<_>>());
+        jobs += 1;
+        assert!(jobs < 10, "the verifier sees nothing but the flood");
+    }
+    assert_eq!(world.fate(old), "ok");
 }
 
 #[test]

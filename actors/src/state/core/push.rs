@@ -55,11 +55,11 @@ impl Core {
     /// which happens after a start on many QCs with few blocks. Measured from what is durable as well, for there the
     /// application can't go ahead.
     fn blocks_end(&self) -> BlockNumber {
-        let Cursors { next_block_to_persist, next_block, next_qc, .. } = self.cursors();
+        let Cursors { next_block_to_persist, next_qc, .. } = self.cursors();
         let window =
             next_block_to_persist.0.saturating_add(self.config.window_blocks).max(self.window_end().0);
         let last = self.chain.qc(BlockNumber(window.saturating_sub(1)));
-        last.map_or(BlockNumber(window), |last| last.qc.range().end).max(next_block).min(next_qc)
+        last.map_or(BlockNumber(window), |last| last.qc.range().end).min(next_qc)
     }
 
     /// Lets pushes go on whose wait is over; answers whether any block or QC may have come in.
