@@ -10,7 +10,7 @@ use roadbed_messages::api::workers::{CallId, Cause, Event, Verified, VerifyJob};
 use roadbed_messages::api::{ActorKind, Error};
 use roadbed_messages::{Committee, VerifiedBlock, verify_block, verify_qcs};
 
-use crate::supervision::{Faults, Heartbeat, panic_message};
+use crate::supervision::{Faults, Heartbeat, Injected, panic_message};
 
 /// The most jobs whose signatures are checked in one batch.
 const BATCH_JOBS_MAX: usize = 16;
@@ -49,16 +49,8 @@ pub(crate) fn start(
             if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
                 tracing::debug!(%error, "the verifier's threads keep their priority");
             }
-            while let Ok(first) = queue.recv() {
-                let mut bytes = tx_bytes(&first);
-                let mut batch = vec![first];
-                while batch.len() < BATCH_JOBS_MAX
-                    && bytes < BATCH_BYTES_TARGET
-                    && let Ok(job) = queue.try_recv()
-                {
-                    bytes += tx_bytes(&job);
-                    batch.push(job);
-                }
+            let mut next = None;
+            while let Some(batch) = next_batch(&queue, &mut next) {
                 if let Err(died) = context.work_on(&heartbeat, batch, &report) {
                     return report(died);
                 }
@@ -66,6 +58,27 @@ pub(crate) fn start(
         })?;
     }
     Ok(jobs)
+}
+
+/// The jobs that are there, up to the size of a batch; waits for the first of them. A job that must be alone ends the
+/// batch, and is the `next` one.
+fn next_batch(queue: &Receiver<VerifyJob>, next: &mut Option<VerifyJob>) -> Option<Vec<VerifyJob>> {
+    let first = next.take().or_else(|| queue.recv().ok())?;
+    let (mut bytes, alone) = (tx_bytes(&first), first.alone);
+    let mut batch = vec![first];
+    while !alone
+        && batch.len() < BATCH_JOBS_MAX
+        && bytes < BATCH_BYTES_TARGET
+        && let Ok(job) = queue.try_recv()
+    {
+        if job.alone {
+            *next = Some(job);
+            break;
+        }
+        bytes += tx_bytes(&job);
+        batch.push(job);
+    }
+    Some(batch)
 }
 
 impl PoolContext {
@@ -79,30 +92,31 @@ impl PoolContext {
     ) -> Result<(), Event> {
         let (calls, jobs): (Vec<CallId>, Vec<VerifyJob>) =
             batch.into_iter().map(|job| (job.call, job)).unzip();
-        let attempt = |jobs: Vec<VerifyJob>| {
+        let attempt = |jobs: Vec<VerifyJob>, first: bool| {
             let job = jobs[0].call;
             let verify = || {
-                if self.faults.strike(ActorKind::Verifier).is_err() {
-                    return Err("injected: an error".to_owned());
+                // A fault that was injected for an operation happens once; a poisoned input is one every time.
+                if first {
+                    self.faults.strike(ActorKind::Verifier)?;
                 }
-                Ok(verify_jobs(&self.committee, jobs))
+                self.faults.strike_input(jobs.iter().flat_map(|job| &job.blocks))?;
+                Ok::<_, Injected>(verify_jobs(&self.committee, jobs))
             };
             heartbeat.during(job, || catch_unwind(AssertUnwindSafe(verify)))
         };
         let died = |cause, error, job| Event::Died { cause, error, job };
-        match attempt(jobs.clone()) {
+        match attempt(jobs.clone(), true) {
             Ok(Ok(outcomes)) => {
                 for (call, outcome) in calls.into_iter().zip(outcomes) {
                     report(Event::Verified { call, outcome });
                 }
                 Ok(())
             }
-            Ok(Err(error)) => Err(died(Cause::Error, error, None)),
+            Ok(Err(injected)) => Err(died(Cause::Error, injected.to_string(), None)),
             Err(panic) => {
                 let error = panic_message(panic.as_ref());
-                let culprit =
-                    jobs.into_iter().find(|job| attempt(vec![job.clone()]).is_err()).map(|job| job.call);
-                Err(died(Cause::Panic, error, culprit))
+                let culprit = jobs.into_iter().find(|job| attempt(vec![job.clone()], false).is_err());
+                Err(died(Cause::Panic, error, culprit.map(|job| job.call)))
             }
         }
     }
