@@ -51,8 +51,8 @@ pub(crate) fn start(
             if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
                 tracing::debug!(%error, "the verifier's threads keep their priority");
             }
-            while let Ok(first) = queue.recv() {
-                let batch = context.gather(first, &queue);
+            let mut next = None;
+            while let Some(batch) = context.gather(&queue, &mut next) {
                 if let Err(died) = context.work_on(&heartbeat, &batch, &report) {
                     return report(died);
                 }
@@ -63,9 +63,14 @@ pub(crate) fn start(
 }
 
 impl PoolContext {
-    /// A thread's share of what is queued, up to a batch that is worth its while.
-    fn gather(&self, first: VerifyJob, queue: &Receiver<VerifyJob>) -> Vec<VerifyJob> {
-        let share = (queue.len() + 1).div_ceil(self.heartbeats.len()).min(BATCH_JOBS_MAX);
+    /// A thread's share of what is queued, up to a batch that is worth its while; waits for the first job. A job that
+    /// must be alone ends the batch, and is the `next` one.
+    fn gather(&self, queue: &Receiver<VerifyJob>, next: &mut Option<VerifyJob>) -> Option<Vec<VerifyJob>> {
+        let first = next.take().or_else(|| queue.recv().ok())?;
+        let share = match first.alone {
+            true => 1,
+            false => (queue.len() + 1).div_ceil(self.heartbeats.len()).min(BATCH_JOBS_MAX),
+        };
         let (mut signatures, mut bytes) = (signatures_in(&first), tx_bytes_in(&first));
         let mut batch = vec![first];
         while batch.len() < share
@@ -73,11 +78,15 @@ impl PoolContext {
             && bytes < BATCH_BYTES_TARGET
             && let Ok(job) = queue.try_recv()
         {
+            if job.alone {
+                *next = Some(job);
+                break;
+            }
             signatures += signatures_in(&job);
             bytes += tx_bytes_in(&job);
             batch.push(job);
         }
-        batch
+        Some(batch)
     }
 
     /// Verifies a batch and reports each job as soon as it is done. A panic ends the thread's life: the job that it came
@@ -94,44 +103,57 @@ impl PoolContext {
             report(Event::Verified { call, outcome });
         };
         let died = |cause, error, job| Event::Died { cause, error, job };
-        match self.attempt(heartbeat, batch, &mut tell) {
+        let attempt = |jobs: &[VerifyJob], strike: bool, tell: &mut dyn FnMut(CallId, Verified)| {
+            let verify = || {
+                // A fault that was injected for an operation happens once; a poisoned input is one every time.
+                if strike {
+                    self.struck(heartbeat, jobs)?;
+                }
+                self.verify(heartbeat, jobs, tell)
+            };
+            catch_unwind(AssertUnwindSafe(verify))
+        };
+        match attempt(batch, true, &mut tell) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(died(Cause::Error, "injected: an error".to_owned(), None)),
+            Ok(Err(injected)) => Err(died(Cause::Error, injected.to_string(), None)),
             Err(panic) => {
                 let error = panic_message(panic.as_ref());
-                let mut alone = batch[done..].iter();
-                let culprit = alone
-                    .find(|job| self.attempt(heartbeat, std::slice::from_ref(job), &mut |_, _| ()).is_err());
+                let mut undone = batch[done..].iter();
+                let culprit =
+                    undone.find(|job| attempt(std::slice::from_ref(job), false, &mut |_, _| ()).is_err());
                 Err(died(Cause::Panic, error, culprit.map(|job| job.call)))
             }
         }
     }
 
+    /// Lets a fault happen that was injected for the verifier's next operation.
+    fn struck(&self, heartbeat: &Heartbeat, batch: &[VerifyJob]) -> Result<(), Injected> {
+        let first = batch.first().map_or(CallId(0), |job| job.call);
+        heartbeat.during(first, || self.faults.strike(ActorKind::Verifier))
+    }
+
     /// Verifies jobs, in their order: all QCs' signatures in one batch, then each job's blocks.
-    fn attempt(
+    fn verify(
         &self,
         heartbeat: &Heartbeat,
         jobs: &[VerifyJob],
         tell: &mut dyn FnMut(CallId, Verified),
-    ) -> thread::Result<Result<(), Injected>> {
-        let verify = || {
-            let qcs = jobs.iter().filter_map(|job| job.qc.clone()).collect();
-            let first = jobs.first().map_or(CallId(0), |job| job.call);
-            let mut qcs = heartbeat
-                .during(first, || {
-                    self.faults.strike(ActorKind::Verifier)?;
-                    Ok(verify_qcs(&self.committee, qcs))
-                })?
-                .into_iter();
-            for job in jobs {
-                // One answer comes for each QC, in their order.
-                let qc = job.qc.as_ref().and_then(|_| qcs.next()).transpose();
-                let outcome = heartbeat.during(job.call, || Ok((qc?, self.verify_blocks(job)?)));
-                tell(job.call, outcome);
-            }
-            Ok(())
-        };
-        catch_unwind(AssertUnwindSafe(verify))
+    ) -> Result<(), Injected> {
+        let qcs = jobs.iter().filter_map(|job| job.qc.clone()).collect();
+        let first = jobs.first().map_or(CallId(0), |job| job.call);
+        let mut qcs = heartbeat
+            .during(first, || {
+                self.faults.strike_input(jobs.iter().flat_map(|job| &job.blocks))?;
+                Ok(verify_qcs(&self.committee, qcs))
+            })?
+            .into_iter();
+        for job in jobs {
+            // One answer comes for each QC, in their order.
+            let qc = job.qc.as_ref().and_then(|_| qcs.next()).transpose();
+            let outcome = heartbeat.during(job.call, || Ok((qc?, self.verify_blocks(job)?)));
+            tell(job.call, outcome);
+        }
+        Ok(())
     }
 
     fn verify_blocks(&self, job: &VerifyJob) -> Result<Vec<VerifiedBlock>, Error> {

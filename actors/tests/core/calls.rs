@@ -11,7 +11,15 @@ use crate::world::{Setup, World, small_bounds};
 const BOUND: Bound = Bound { calls_max: 3, bytes_max: 100 };
 
 fn call(number: u64, bytes: u64, stage: Stage) -> Call {
-    Call { kind: Kind::PushQc, number, bytes, stage, pending: Pending::GetQc, verifier_deaths: 0 }
+    Call {
+        kind: Kind::PushQc,
+        number,
+        bytes,
+        stage,
+        pending: Pending::GetQc,
+        suspected: false,
+        verifier_deaths: 0,
+    }
 }
 
 /// Admits a waiting call; answers who had to make room, or that it was refused.
