@@ -2,6 +2,8 @@
 //!
 //! `cargo run --package roadbed --example embed_actix`
 
+#![allow(clippy::print_stdout, reason = "an example says what happens")]
+
 use std::sync::Arc;
 
 use actix::{
