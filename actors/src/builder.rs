@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::handle::Roadbed;
 use crate::metrics::Metrics;
 use crate::state::core::Core;
-use crate::state::{Disk, Environment, IoThreads, State, StateParts, StopCell, configured_options};
+use crate::state::{Disk, Environment, IoThreads, Replies, State, StateParts, StopCell, configured_options};
 use crate::store::{StorePaths, prepare};
 use crate::supervision::{Ended, Faults, panic_message, spawn_watched};
 
@@ -147,7 +147,8 @@ fn run(
     let seed = std::hash::BuildHasher::hash_one(&seed, std::process::id());
     let with_logs = environment.disk.is_some();
     let core = Core::new(environment.committee.clone(), environment.config.clone(), with_logs, seed);
-    let parts = StateParts { core, environment, started, stop: stop.clone() };
+    let replies = Replies::default();
+    let parts = StateParts { core, environment, started, stop: stop.clone(), replies: replies.clone() };
     let system = System::new();
     let (ended_sender, ended) = oneshot::channel();
     let stop_on_end = stop.clone();
@@ -159,7 +160,9 @@ fn run(
                 Ended::Cancelled => "its arbiter dropped it".to_owned(),
             };
             // After an ordered end the reason is set already, and this one is not taken.
-            stop_on_end.set(StopReason::StateFailed { error });
+            let reason = StopReason::StateFailed { error };
+            stop_on_end.set(reason.clone());
+            replies.state_failed(&reason);
             // The receiver lives as long as the System runs.
             let _ = ended_sender.send(());
         };

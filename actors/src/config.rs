@@ -34,7 +34,7 @@ pub struct Config {
     pub read_threads: usize,
     /// Bytes of older blocks and QCs that the readers keep, once checked. Default 64 MiB.
     pub read_cache_bytes_max: u64,
-    /// Size of a log's segment file. At least 64 KiB; default 64 MiB.
+    /// Size of a log's segment file. At least 64 KiB, at most 1 TiB, a multiple of 4 KiB; default 64 MiB.
     pub segment_bytes: u64,
     /// A log's group is synced once it has this many bytes, even if more is waiting. At least 1; default 8 MiB.
     pub group_bytes_max: u64,
@@ -126,7 +126,10 @@ impl Config {
             (self.verify_jobs_max >= 1, "verify_jobs_max must be at least 1"),
             (self.verify_threads >= 1, "verify_threads must be at least 1"),
             (self.read_threads >= 1, "read_threads must be at least 1"),
-            (self.segment_bytes >= 64 << 10, "segment_bytes must be at least 65536"),
+            (
+                (64 << 10..=1 << 40).contains(&self.segment_bytes) && self.segment_bytes.is_multiple_of(4096),
+                "segment_bytes must be a multiple of 4096 from 65536 up to 1 TiB",
+            ),
             (self.group_bytes_max >= 1, "group_bytes_max must be at least 1"),
             (
                 self.restart.backoff_min <= self.restart.backoff_max,

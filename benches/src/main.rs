@@ -23,6 +23,7 @@ mod scratch;
 mod stats;
 mod store;
 mod table;
+mod threads;
 
 use std::io::Write as _;
 use std::time::Instant;

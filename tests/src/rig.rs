@@ -57,11 +57,18 @@ impl Rig {
     /// Starts on this directory.
     ///
     /// # Errors
-    /// When the start is refused.
-    pub async fn in_dir(fixture: Fixture, config: Config, dir: TempDir) -> Result<Self, StartError> {
+    /// When the start is refused; the directory is given back.
+    pub async fn in_dir(
+        fixture: Fixture,
+        config: Config,
+        dir: TempDir,
+    ) -> Result<Self, (StartError, TempDir)> {
         let faults = Faults::default();
         let builder = fixture.builder().data_dir(dir.path()).config(config.clone()).faults(faults.clone());
-        let roadbed = builder.start().await?;
+        let roadbed = match builder.start().await {
+            Ok(roadbed) => roadbed,
+            Err(error) => return Err((error, dir)),
+        };
         let client = Client::new(roadbed.addr());
         Ok(Self { fixture, config, roadbed, faults, client, dir: Some(dir) })
     }

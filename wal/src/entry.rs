@@ -24,6 +24,27 @@ pub struct StoredEntry {
     pub payload: Vec<u8>,
 }
 
+/// An entry as it lies in the window that it is read through: its checksum holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// Its index.
+    pub index: u64,
+    /// Its key.
+    pub key: u64,
+    /// Its digest.
+    pub digest: u64,
+    /// Its bytes.
+    pub payload: &'a [u8],
+}
+
+impl EntryRef<'_> {
+    /// A copy.
+    #[must_use]
+    pub fn to_owned(&self) -> StoredEntry {
+        StoredEntry { index: self.index, key: self.key, digest: self.digest, payload: self.payload.to_vec() }
+    }
+}
+
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {

@@ -39,7 +39,7 @@ pub mod sim;
 mod storage;
 mod verify;
 
-pub use entry::{Appended, Entry, StoredEntry};
+pub use entry::{Appended, Entry, EntryRef, StoredEntry};
 pub use error::WalError;
 pub use judge::{Facts, Judged};
 pub use log::Log;

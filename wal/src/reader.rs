@@ -1,9 +1,9 @@
 //! Readers: concurrent with the writer, of durable entries only.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use crate::entry::StoredEntry;
+use crate::entry::{EntryRef, StoredEntry};
 use crate::error::WalError;
 use crate::replay::Replay;
 use crate::replay_parallel::ParallelReplay;
@@ -62,6 +62,19 @@ impl Reader {
     /// after the first error; [`WalError::OutOfRange`] when the front was truncated past the stream.
     pub fn replay(&self, range: Range<u64>) -> Replay {
         Replay::new(self.shared.clone(), range)
+    }
+
+    /// Visits the entries of a range in order without copying them, as far as they are retained and durable, until the
+    /// visitor breaks. Answers the index after the last entry that was visited.
+    ///
+    /// # Errors
+    /// Damage, what the storage says, or [`WalError::OutOfRange`] when the front was truncated past the visit.
+    pub fn visit(
+        &self,
+        range: Range<u64>,
+        visitor: impl FnMut(EntryRef<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, WalError> {
+        crate::replay::visit(&self.shared, range, visitor)
     }
 
     /// Like [`Reader::replay`], on so many threads (at least one): reading, checking and `map` run beside each other, and

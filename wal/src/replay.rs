@@ -1,12 +1,13 @@
 //! A stream of entries in order, read in large pieces.
 
-use std::ops::Range;
+use std::mem::take;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use crate::entry::StoredEntry;
+use crate::entry::{EntryRef, StoredEntry};
 use crate::error::{ADVICE_READ, WalError};
 use crate::format::frame::FrameKind;
-use crate::scan::{FileSource, Source, Step, Stop, Terms, Walker};
+use crate::scan::{FileSource, Step, Stop, Terms, Walker};
 use crate::segment::read_failed;
 use crate::shared::{Place, Shared};
 use crate::storage::StorageFile;
@@ -25,18 +26,28 @@ pub struct Replay {
     ready: Vec<StoredEntry>,
     /// Where the walk goes on in the segment it is in.
     place: Option<Place>,
+    /// Of the window that is read through.
+    memory: Vec<u8>,
 }
 
 impl Replay {
     pub(crate) fn new(shared: Arc<Shared>, range: Range<u64>) -> Self {
         let have = shared.range();
         let (next, end) = (range.start.max(have.start), range.end.min(have.end));
-        Self { shared, next, end, failed: false, ready: Vec::new(), place: None }
+        Self { shared, next, end, failed: false, ready: Vec::new(), place: None, memory: Vec::new() }
     }
 
     /// A stream that ends with an error where an entry is not there any more.
     pub(crate) fn exactly(shared: Arc<Shared>, range: Range<u64>) -> Self {
-        Self { shared, next: range.start, end: range.end, failed: false, ready: Vec::new(), place: None }
+        Self {
+            shared,
+            next: range.start,
+            end: range.end,
+            failed: false,
+            ready: Vec::new(),
+            place: None,
+            memory: Vec::new(),
+        }
     }
 
     /// The entries that are still to come.
@@ -48,32 +59,45 @@ impl Replay {
     fn fill(&mut self) -> Result<(), WalError> {
         let place = match self.place.take() {
             Some(place) if self.next < place.end_index => place,
-            _ => {
-                let first = self.shared.range().start;
-                self.shared.place(self.next)?.ok_or(WalError::OutOfRange {
-                    op: "replay",
-                    index: self.next,
-                    first,
-                    next: self.end,
-                })?
-            }
+            _ => self.shared.place_of(self.next, self.end)?,
         };
-        let file = self.shared.handles.get(&place.file)?;
-        let mut walk = Chunk { shared: &self.shared, file: &*file, place, index: self.next };
-        // Once more after the page cache was dropped: beside direct writes it may be behind the disk.
-        let read = match walk.read(self.end) {
-            Err(error) if error.is_corruption() => {
-                let _dropped = file.drop_cache();
-                walk.read(self.end)
-            }
-            other => other,
-        };
-        let (mut entries, offset) = read?;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut chunk =
+            Chunk { shared: &self.shared, place, index: self.next, memory: take(&mut self.memory) };
+        let read = chunk.read(self.end, |entry| {
+            bytes += entry.payload.len() + size_of::<StoredEntry>();
+            entries.push(entry.to_owned());
+            if bytes < AHEAD_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        self.memory = take(&mut chunk.memory);
+        self.place = Some(chunk.place);
         entries.reverse();
         self.ready = entries;
-        self.place = Some(Place { offset, ..walk.place });
-        Ok(())
+        // What was read before the error comes first; then the same place is tried again, and tells it.
+        if self.ready.is_empty() { read.map(|_| ()) } else { Ok(()) }
     }
+}
+
+/// Visits the entries of a range without copying them; see [`crate::Reader::visit`].
+pub(crate) fn visit(
+    shared: &Shared,
+    range: Range<u64>,
+    mut visitor: impl FnMut(EntryRef<'_>) -> ControlFlow<()>,
+) -> Result<u64, WalError> {
+    let have = shared.range();
+    let (mut next, end) = (range.start.max(have.start), range.end.min(have.end));
+    let mut memory = Vec::new();
+    while next < end {
+        let place = shared.place_of(next, end)?;
+        let mut chunk = Chunk { shared, place, index: next, memory };
+        let flow = chunk.read(end, &mut visitor)?;
+        (next, memory) = (chunk.index, chunk.memory);
+        if flow.is_break() {
+            break;
+        }
+    }
+    Ok(next.max(range.start.min(end)))
 }
 
 impl Iterator for Replay {
@@ -98,49 +122,77 @@ impl Iterator for Replay {
 /// One piece of one segment.
 struct Chunk<'a> {
     shared: &'a Shared,
-    file: &'a dyn StorageFile,
+    /// Where the next frame is due.
     place: Place,
+    /// The index that is due there.
     index: u64,
+    memory: Vec<u8>,
 }
 
 impl Chunk<'_> {
-    /// Entries up to about [`AHEAD_BYTES`], at least one, and where the next frame is due.
-    fn read(&mut self, end: u64) -> Result<(Vec<StoredEntry>, u64), WalError> {
-        let path = self.place.file.path.clone();
-        let at = self.place.offset;
-        let source = FileSource::new(self.file).map_err(|error| read_failed(&path, at, &error))?;
-        let source: &dyn Source = &source;
+    /// Visits entries until the visitor has enough, or the segment's part of the range is over.
+    fn read(
+        &mut self,
+        end: u64,
+        mut visitor: impl FnMut(EntryRef<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, WalError> {
+        let file = self.shared.handles.get(&self.place.file)?;
+        match self.walk(&*file, end, &mut visitor) {
+            Err(error) if error.is_corruption() => {
+                // Once more after the page cache was dropped: beside direct writes it may be behind the disk.
+                let _dropped = file.drop_cache();
+                self.walk(&*file, end, &mut visitor)
+            }
+            other => other,
+        }
+    }
+
+    fn walk(
+        &mut self,
+        file: &dyn StorageFile,
+        end: u64,
+        visitor: &mut impl FnMut(EntryRef<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, WalError> {
+        let path = &self.place.file.path;
+        let end = end.min(self.place.end_index);
+        let source = FileSource::new(file).map_err(|error| read_failed(path, self.place.offset, &error))?;
         let terms = Terms {
             salt: self.place.salt,
-            offset: at,
+            offset: self.place.offset,
             index: self.index,
             end: Some(self.place.end_offset),
             entry_bytes_max: self.shared.entry_bytes_max(),
             ahead: AHEAD_BYTES,
         };
-        let mut walker = Walker::resume(source, terms);
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        while walker.index() < end.min(self.place.end_index) && (bytes < AHEAD_BYTES || entries.is_empty()) {
+        let mut walker = Walker::resume(&source, terms, take(&mut self.memory));
+        let mut flow = ControlFlow::Continue(());
+        let mut result = Ok(());
+        while walker.index() < end && flow.is_continue() {
             let (due, index) = (walker.offset(), walker.index());
-            match walker.step().map_err(|error| read_failed(&path, due, &error))? {
-                Step::Frame { header, payload, .. } => {
+            match walker.step() {
+                Ok(Step::Frame { header, payload, .. }) => {
                     if header.kind == FrameKind::Entry {
-                        bytes += payload.len() + size_of::<StoredEntry>();
-                        let (key, digest) = (header.key, header.digest);
-                        entries.push(StoredEntry { index, key, digest, payload: payload.to_vec() });
+                        flow = visitor(EntryRef { index, key: header.key, digest: header.digest, payload });
                     }
                 }
-                Step::Stop(Stop::TooLarge(length)) => {
-                    let max = u64::from(self.shared.entry_bytes_max());
-                    return Err(WalError::TooLarge { index, bytes: u64::from(length), max });
-                }
-                Step::Stop(stop) => {
-                    let found = stop.to_string();
-                    let expected = "the frame of this entry";
-                    return Err(WalError::corrupt(&path, due, Some(index), expected, found, ADVICE_READ));
-                }
+                Ok(Step::Stop(stop)) => result = Err(self.stopped(stop, due, index)),
+                Err(error) => result = Err(read_failed(path, due, &error)),
+            }
+            if result.is_err() {
+                break;
             }
         }
-        Ok((entries, walker.offset()))
+        (self.index, self.place.offset) = (walker.index(), walker.offset());
+        self.memory = walker.into_memory();
+        result.map(|()| flow)
+    }
+
+    fn stopped(&self, stop: Stop, due: u64, index: u64) -> WalError {
+        if let Stop::TooLarge(length) = stop {
+            let max = u64::from(self.shared.entry_bytes_max());
+            return WalError::TooLarge { index, bytes: u64::from(length), max };
+        }
+        let (path, found) = (&self.place.file.path, stop.to_string());
+        WalError::corrupt(path, due, Some(index), "the frame of this entry", found, ADVICE_READ)
     }
 }

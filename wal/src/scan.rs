@@ -140,9 +140,17 @@ impl<'s> Walker<'s> {
         Self { source, terms, window, group: terms.offset }
     }
 
-    /// A walk that starts anywhere in a group: what its frames say of durability is not judged.
-    pub(crate) fn resume(source: &'s dyn Source, terms: Terms) -> Self {
-        Self { group: u64::MAX, ..Self::new(source, terms) }
+    /// A walk that starts anywhere in a group: what its frames say of durability is not judged. `memory` is used for the
+    /// window, whatever is in it.
+    pub(crate) fn resume(source: &'s dyn Source, terms: Terms, mut memory: Vec<u8>) -> Self {
+        memory.clear();
+        let window = Window { memory, start: 0, ahead: terms.ahead };
+        Self { source, terms, window, group: u64::MAX }
+    }
+
+    /// Gives the window's memory back.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.window.memory
     }
 
     /// Where the next frame is due.

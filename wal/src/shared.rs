@@ -168,6 +168,12 @@ impl Shared {
         }))
     }
 
+    /// Where an entry is that a replay up to `end` has reached; an error where the front has overtaken it.
+    pub(crate) fn place_of(&self, index: u64, end: u64) -> Result<Place, WalError> {
+        let first = self.range().start;
+        self.place(index)?.ok_or(WalError::OutOfRange { op: "replay", index, first, next: end })
+    }
+
     /// The key of an entry, without reading it; none outside of the range.
     pub(crate) fn key_of(&self, index: u64) -> Result<Option<u64>, WalError> {
         let segment = {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Retained;
 use crate::config::RetentionPolicy;
 use crate::state::GetRetention;
-use crate::supervision::Faults;
+use crate::supervision::{Fault, Faults, Gate};
 
 /// One life of the pruner.
 pub(crate) struct Pruner {
@@ -18,6 +18,8 @@ pub(crate) struct Pruner {
     retention: Recipient<GetRetention>,
     prune: Recipient<PruneBefore>,
     faults: Faults,
+    /// Holds it, where a pause was injected.
+    gate: Option<Gate>,
     report: Box<dyn Fn(Event)>,
 }
 
@@ -37,6 +39,7 @@ impl Pruner {
             retention,
             prune,
             faults,
+            gate: None,
             report,
         }
     }
@@ -47,9 +50,22 @@ impl Pruner {
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.faults.strike(ActorKind::Pruner).is_err() {
-            let error = "injected: an error".to_owned();
-            return (self.report)(Event::Died { cause: Cause::Error, error, job: None });
+        // It shares a thread with State: it never blocks, whatever is injected.
+        if self.gate.as_ref().is_some_and(|gate| !gate.is_open()) {
+            return self.look_later(ctx);
+        }
+        match self.faults.take(ActorKind::Pruner) {
+            Some(Fault::Hang(gate)) => {
+                self.gate = Some(gate);
+                return self.look_later(ctx);
+            }
+            Some(fault) => {
+                if let Err(injected) = fault.happen(ActorKind::Pruner) {
+                    let error = injected.to_string();
+                    return (self.report)(Event::Died { cause: Cause::Error, error, job: None });
+                }
+            }
+            None => {}
         }
         let asked = self.retention.send(GetRetention).into_actor(self);
         ctx.spawn(asked.map(|answer, pruner, ctx| {

@@ -1,22 +1,21 @@
 //! The thin shell around the core.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, SpawnHandle};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{CallId, Event, Loaded, Report};
 use roadbed_messages::api::{
-    Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock, NextBlock,
-    PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, StartError, StopReason, Subscribe,
-    TryGetBlock, WalKind,
+    ActorKind, Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock,
+    NextBlock, PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, StartError, StopReason,
+    Subscribe, TryGetBlock, WalKind,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::StopCell;
 use super::core::{Answer, Core, Effect, Input, ReadError, Request, Retention};
-use super::replies::{Deferred, FromAnswer, Reply};
+use super::replies::{Deferred, FromAnswer, Replies};
 use super::workers::{Beat, Environment, Lives};
 use crate::reader::{ReaderPool, Source};
 
@@ -42,6 +41,7 @@ pub(crate) struct StateParts {
     /// Told when recovery is done, or why the start failed.
     pub(crate) started: oneshot::Sender<Result<Recovered, StartError>>,
     pub(crate) stop: StopCell,
+    pub(crate) replies: Replies,
 }
 
 /// The root actor. Its address takes every message of [`roadbed_messages::api`].
@@ -52,7 +52,7 @@ pub struct State {
     lives: Lives,
     source: Option<Arc<Source>>,
     readers: Option<ReaderPool>,
-    replies: BTreeMap<CallId, Box<dyn Reply>>,
+    replies: Replies,
     next_call: u64,
     wake: Option<(Instant, SpawnHandle)>,
     started: Option<oneshot::Sender<Result<Recovered, StartError>>>,
@@ -67,7 +67,7 @@ impl State {
             lives: Lives::default(),
             source: parts.environment.source(),
             readers: None,
-            replies: BTreeMap::new(),
+            replies: parts.replies,
             next_call: 0,
             wake: None,
             started: Some(parts.started),
@@ -80,7 +80,7 @@ impl State {
         let call = CallId(self.next_call);
         self.next_call += 1;
         let (deferred, reply) = Deferred::new();
-        self.replies.insert(call, reply);
+        self.replies.owe(call, reply);
         self.input(Input::Call { call, request }, ctx);
         deferred
     }
@@ -94,11 +94,7 @@ impl State {
 
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::Reply { call, answer } => {
-                if let Some(reply) = self.replies.remove(&call) {
-                    reply.answer(answer);
-                }
-            }
+            Effect::Reply { call, answer } => self.replies.answer(call, answer),
             Effect::Start { actor, generation, wal } => {
                 self.lives.start(&self.environment, actor, generation, wal, &ctx.address());
             }
@@ -155,6 +151,10 @@ impl State {
 
     /// Looks at the age of running operations and at who no longer waits; then again after the interval.
     fn beat(&mut self, ctx: &mut Context<Self>) {
+        if let Err(injected) = self.environment.faults.strike(ActorKind::State) {
+            // State has no operation that may fail.
+            panic!("{injected}");
+        }
         for Beat { actor, generation, running } in self.lives.beats() {
             let running_for_seconds = running.map(|(running_for, _)| running_for.as_secs_f64());
             let job = running.map(|(_, job)| job);
@@ -178,10 +178,7 @@ impl State {
     }
 
     fn forget_abandoned(&mut self, ctx: &mut Context<Self>) {
-        let abandoned: Vec<CallId> =
-            self.replies.iter().filter(|(_, reply)| reply.is_abandoned()).map(|(call, _)| *call).collect();
-        for call in abandoned {
-            self.replies.remove(&call);
+        for call in self.replies.take_abandoned() {
             self.input(Input::Forget { call }, ctx);
         }
     }

@@ -12,5 +12,6 @@ mod workers;
 pub(crate) use actor::StateParts;
 pub use actor::{GetRetention, State};
 pub use replies::Deferred;
+pub(crate) use replies::Replies;
 pub(crate) use stop::StopCell;
 pub(crate) use workers::{Disk, Environment, IoThreads, configured_options};

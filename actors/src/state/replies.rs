@@ -1,13 +1,16 @@
-//! Replies that come later: they live in State's table, never in a worker, so that no worker's death can lose one.
+//! Replies that come later: they live in State's table, never in a worker, so that no worker's death can lose one. Not
+//! even State's own.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, Message};
-use roadbed_messages::api::{Cursors, Error, ShutdownReport, Status};
+use roadbed_messages::api::workers::CallId;
+use roadbed_messages::api::{Cursors, Error, ShutdownReport, Status, StopReason};
 use roadbed_messages::{AppProposal, Block, BlockNumber, FullCommitQc, GlobalBlock};
 
 use super::core::Answer;
@@ -54,6 +57,46 @@ impl FromAnswer for Status {
         match answer {
             Answer::Status(status) => Some(*status),
             _ => None,
+        }
+    }
+}
+
+/// The replies that are owed. Clones share the table: it outlives State, so that a death that answers nobody can still
+/// be told to everybody.
+#[derive(Clone, Default)]
+pub(crate) struct Replies(Rc<RefCell<BTreeMap<CallId, Box<dyn Reply>>>>);
+
+impl Replies {
+    /// Owes a reply to a call.
+    pub(super) fn owe(&self, call: CallId, reply: Box<dyn Reply>) {
+        self.0.borrow_mut().insert(call, reply);
+    }
+
+    /// Answers a call, if its caller still waits.
+    pub(super) fn answer(&self, call: CallId, answer: Result<Answer, Error>) {
+        let reply = self.0.borrow_mut().remove(&call);
+        if let Some(reply) = reply {
+            reply.answer(answer);
+        }
+    }
+
+    /// Takes out the calls whose callers no longer wait.
+    pub(super) fn take_abandoned(&self) -> Vec<CallId> {
+        let mut abandoned = Vec::new();
+        self.0.borrow_mut().retain(|call, reply| {
+            let gone = reply.is_abandoned();
+            if gone {
+                abandoned.push(*call);
+            }
+            !gone
+        });
+        abandoned
+    }
+
+    /// Tells everybody who still waits that State failed.
+    pub(crate) fn state_failed(&self, reason: &StopReason) {
+        for (_, reply) in std::mem::take(&mut *self.0.borrow_mut()) {
+            reply.answer(Err(Error::Stopped(reason.clone())));
         }
     }
 }

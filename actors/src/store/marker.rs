@@ -1,7 +1,7 @@
 //! The STORE marker: which chain a directory belongs to.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use roadbed_messages::api::StartError;
 use roadbed_messages::{BlockNumber, ChainId, Committee};
@@ -79,6 +79,9 @@ pub fn read_marker(storage: &dyn Storage, paths: &StorePaths) -> Result<Option<M
     if preamble.magic != MAGIC {
         return Err(corrupt(&format!("it begins with {:?}", preamble.magic)));
     }
+    if preamble.format == 0 {
+        return Err(corrupt(&"there is no format 0"));
+    }
     if preamble.format > FORMAT {
         let detail = format!("format {}, this program reads up to {FORMAT}", preamble.format);
         return Err(StartError::NewerFormat { path, detail });
@@ -104,7 +107,7 @@ pub(super) fn write(
 
 /// Makes a file whole or not at all: written beside its name, synced, renamed, and the directory synced.
 fn publish(storage: &dyn Storage, paths: &StorePaths, path: &Path, bytes: &[u8]) -> Result<(), StartError> {
-    let temporary = path.with_extension("tmp");
+    let temporary = temporary(path);
     let attempt = || -> io::Result<()> {
         for leftover in [&temporary, path] {
             match storage.remove(leftover) {
@@ -125,6 +128,11 @@ fn publish(storage: &dyn Storage, paths: &StorePaths, path: &Path, bytes: &[u8])
         storage.sync_dir(&paths.dir, SyncPoint::Publish)
     };
     attempt().map_err(|error| failed(path, &error))
+}
+
+/// Beside which name a file is made.
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
 }
 
 fn read_file(storage: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {

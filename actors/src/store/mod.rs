@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use roadbed_messages::api::{StartError, WalKind};
 use roadbed_messages::{Committee, VerifiedBlock, VerifiedQc};
-use roadbed_wal::{LockFault, LockGuard, Log, LogOptions, Storage, StreamId, WalError};
+use roadbed_wal::{Judged, LockFault, LockGuard, Log, LogOptions, Storage, StreamId, WalError};
 
 use crate::wal_worker::Record;
 pub use marker::{Marker, read_marker};
@@ -90,64 +90,106 @@ pub fn prepare(
     let failed = |path: &Path, error: &dyn std::fmt::Display| StartError::Failed {
         detail: format!("{}: {error}", path.display()),
     };
+    // A directory of something else gets nothing, not even a lock.
+    refuse_foreign(&**storage, paths)?;
     storage.create_dir(&paths.dir).map_err(|error| failed(&paths.dir, &error))?;
     let lock = storage.lock(&paths.lock()).map_err(|fault| match fault {
-        LockFault::Held(holder) => StartError::InUse { path: paths.dir.clone(), holder },
+        LockFault::Held(holder) => StartError::InUse { path: paths.dir.clone(), holder: name_holder(holder) },
         LockFault::Io(error) => failed(&paths.lock(), &error),
     })?;
     let lock = StoreLock { _guard: lock };
     match read_marker(&**storage, paths)? {
         Some(marker) => marker.check(paths, committee)?,
         None => {
-            create_log::<VerifiedQc>(storage, paths, committee, options(WalKind::Qcs))?;
-            create_log::<VerifiedBlock>(storage, paths, committee, options(WalKind::Blocks))?;
+            // Both are looked at before either is made.
+            let qcs = judge_empty::<VerifiedQc>(storage, paths, options(WalKind::Qcs))?;
+            let blocks = judge_empty::<VerifiedBlock>(storage, paths, options(WalKind::Blocks))?;
+            make_log::<VerifiedQc>(qcs, paths, committee)?;
+            make_log::<VerifiedBlock>(blocks, paths, committee)?;
             marker::write(&**storage, paths, committee)?;
         }
     }
     Ok(lock)
 }
 
-/// Makes one log of a store that has no marker yet. A log without entries is what a crash before the marker left
+/// Refuses a directory that has files, but neither a marker nor only what a store leaves that was not made to the end.
+fn refuse_foreign(storage: &dyn Storage, paths: &StorePaths) -> Result<(), StartError> {
+    let files = storage
+        .list(&paths.dir)
+        .map_err(|error| StartError::Failed { detail: format!("{}: {error}", paths.dir.display()) })?;
+    let files = files.unwrap_or_default();
+    let ours = |name: &str| {
+        let path = paths.dir.join(name);
+        let published = [paths.marker(), paths.committee()];
+        path == paths.lock() || published.iter().any(|ours| path == *ours || path == marker::temporary(ours))
+    };
+    let marked = files.iter().any(|file| paths.dir.join(&file.name) == paths.marker());
+    match files.iter().find(|file| !ours(&file.name)) {
+        Some(file) if !marked => Err(StartError::Foreign {
+            path: paths.dir.clone(),
+            detail: format!("it holds {}, and no marker says that it is a store", file.name),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Who holds a lock. Within this process that is another instance, or a thread of an earlier one that hangs.
+fn name_holder(holder: String) -> String {
+    if holder == format!("process {}", std::process::id()) {
+        return format!(
+            "this {holder} (an instance that runs, or an I/O thread of an earlier one that still hangs)"
+        );
+    }
+    holder
+}
+
+/// Judges one log of a store that has no marker yet. A log without entries is what a crash before the marker left
 /// behind; one with entries is somebody's.
-fn create_log<R: Record>(
+fn judge_empty<R: Record>(
     storage: &Arc<dyn Storage>,
     paths: &StorePaths,
-    committee: &Committee,
     options: LogOptions,
-) -> Result<(), StartError> {
+) -> Result<Judged, StartError> {
     let dir = paths.log(R::WAL);
-    let to_error = |error: WalError| start_error(&dir, &error);
-    let judged = Log::judge(Arc::clone(storage), &dir, options).map_err(to_error)?;
-    let facts = judged.facts();
-    if facts.first != facts.next {
-        return Err(StartError::Foreign {
-            path: paths.dir.clone(),
-            detail: format!(
-                "{} has entries, but the marker {} is missing",
-                dir.display(),
-                paths.marker().display()
-            ),
-        });
+    let judged = Log::judge(Arc::clone(storage), &dir, options).map_err(|error| start_error(&dir, &error))?;
+    if judged.facts().is_empty() {
+        return Ok(judged);
     }
+    Err(StartError::Foreign {
+        path: paths.dir.clone(),
+        detail: format!(
+            "{} has entries, but the marker {} is missing",
+            dir.display(),
+            paths.marker().display()
+        ),
+    })
+}
+
+/// Makes an empty log, or puts the cursor of one that was made already to the start.
+fn make_log<R: Record>(judged: Judged, paths: &StorePaths, committee: &Committee) -> Result<(), StartError> {
+    let dir = paths.log(R::WAL);
     let first_index = R::first_index(committee);
-    if facts.exists && facts.next == first_index {
-        return Ok(());
-    }
-    let mut log = if facts.exists {
-        judged.open().map_err(to_error)?
-    } else {
-        judged.create(first_index).map_err(to_error)?
+    let facts = judged.facts().clone();
+    let make = || {
+        if !facts.exists {
+            return judged.create(first_index)?.close();
+        }
+        if facts.next == first_index {
+            return Ok(());
+        }
+        let mut log = judged.open()?;
+        log.reset(first_index)?;
+        log.close()
     };
-    if log.range().end != first_index {
-        log.reset(first_index).map_err(to_error)?;
-    }
-    log.close().map_err(to_error)
+    make().map_err(|error: WalError| start_error(&dir, &error))
 }
 
 /// What a log's refusal means for a start.
 pub fn start_error(dir: &Path, error: &WalError) -> StartError {
     match error {
-        WalError::InUse { path, holder } => StartError::InUse { path: path.clone(), holder: holder.clone() },
+        WalError::InUse { path, holder } => {
+            StartError::InUse { path: path.clone(), holder: name_holder(holder.clone()) }
+        }
         WalError::Foreign { path, expected, found } => {
             StartError::Foreign { path: path.clone(), detail: format!("expected {expected}, found {found}") }
         }

@@ -11,10 +11,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use roadbed_messages::api::ActorKind;
+use roadbed_messages::{Block, HeaderHash};
 
 /// What a worker's next operation does instead of its work.
 #[derive(Clone, Debug)]
@@ -25,7 +26,8 @@ pub enum Fault {
     Error,
     /// It reports a full disk.
     DiskFull,
-    /// It hangs until the gate opens, then goes on with its work.
+    /// It hangs until the gate opens, then goes on with its work. (State and the pruner share a thread: the pruner
+    /// only pauses.)
     Hang(Gate),
 }
 
@@ -46,6 +48,10 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn pass(&self) {
         let open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.0.1.wait_while(open, |open| !*open).unwrap_or_else(PoisonError::into_inner));
@@ -61,6 +67,9 @@ struct Inner {
     /// So that looking costs one load where nothing is injected.
     count: AtomicUsize,
     queues: Mutex<BTreeMap<ActorKind, VecDeque<Fault>>>,
+    /// So that nothing is hashed where nothing is poisoned.
+    poisoned: AtomicBool,
+    poison: Mutex<BTreeMap<HeaderHash, Fault>>,
 }
 
 /// An injected failure that is not a panic.
@@ -68,6 +77,15 @@ struct Inner {
 pub(crate) enum Injected {
     Error,
     DiskFull,
+}
+
+impl fmt::Display for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "injected: an I/O error",
+            Self::DiskFull => "injected: the disk is full",
+        })
+    }
 }
 
 impl Faults {
@@ -84,6 +102,16 @@ impl Faults {
         let forgotten: usize = queues.values().map(VecDeque::len).sum();
         queues.clear();
         self.0.count.fetch_sub(forgotten, Ordering::Release);
+        self.0.poison.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.poisoned.store(false, Ordering::Release);
+    }
+
+    /// Poisons an input: until [`Faults::clear`], this happens to the verifier with every job that brings the block with
+    /// this header, the way a bug would have it.
+    pub fn poison(&self, header: HeaderHash, fault: Fault) {
+        let mut poison = self.0.poison.lock().unwrap_or_else(PoisonError::into_inner);
+        poison.insert(header, fault);
+        self.0.poisoned.store(true, Ordering::Release);
     }
 
     /// How many injected faults have not happened yet.
@@ -96,20 +124,46 @@ impl Faults {
     /// # Panics
     /// When a panic was injected: that is its point.
     pub(crate) fn strike(&self, actor: ActorKind) -> Result<(), Injected> {
+        self.take(actor).map_or(Ok(()), |fault| fault.happen(actor))
+    }
+
+    /// The fault that was injected for a worker's next operation: for a worker that must not block.
+    pub(crate) fn take(&self, actor: ActorKind) -> Option<Fault> {
         if self.outstanding() == 0 {
+            return None;
+        }
+        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let fault = queues.get_mut(&actor)?.pop_front()?;
+        self.0.count.fetch_sub(1, Ordering::Release);
+        Some(fault)
+    }
+
+    /// Called by the verifier with the blocks of each batch.
+    ///
+    /// # Panics
+    /// When one of them is poisoned with a panic.
+    pub(crate) fn strike_input<'a>(
+        &self,
+        blocks: impl Iterator<Item = &'a Arc<Block>>,
+    ) -> Result<(), Injected> {
+        if !self.0.poisoned.load(Ordering::Acquire) {
             return Ok(());
         }
-        let fault = {
-            let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            queues.get_mut(&actor).and_then(VecDeque::pop_front)
+        let found = {
+            let poison = self.0.poison.lock().unwrap_or_else(PoisonError::into_inner);
+            blocks.filter_map(|block| poison.get(&block.header.hash()).cloned()).next()
         };
-        let Some(fault) = fault else { return Ok(()) };
-        self.0.count.fetch_sub(1, Ordering::Release);
-        match fault {
-            Fault::Panic => panic!("injected panic in {actor}"),
-            Fault::Error => Err(Injected::Error),
-            Fault::DiskFull => Err(Injected::DiskFull),
-            Fault::Hang(gate) => {
+        found.map_or(Ok(()), |fault| fault.happen(ActorKind::Verifier))
+    }
+}
+
+impl Fault {
+    pub(crate) fn happen(self, actor: ActorKind) -> Result<(), Injected> {
+        match self {
+            Self::Panic => panic!("injected panic in {actor}"),
+            Self::Error => Err(Injected::Error),
+            Self::DiskFull => Err(Injected::DiskFull),
+            Self::Hang(gate) => {
                 gate.pass();
                 Ok(())
             }

@@ -141,6 +141,18 @@ mod tests {
     }
 
     #[test]
+    fn failure_leaves_the_window_when_it_is_as_old_as_the_window_is_long() {
+        for (age, verdict) in [(9_999, Verdict::Escalate), (10_000, Verdict::RestartAfter(millis(10)))] {
+            let mut log = FailureLog::default();
+            for _ in 0..3 {
+                log.failed(&POLICY, Duration::ZERO, 0.0);
+            }
+            log.progressed();
+            assert_eq!(log.failed(&POLICY, millis(age), 0.0), verdict);
+        }
+    }
+
+    #[test]
     fn what_no_budget_counts_does_not_spend_it() {
         let mut log = FailureLog::default();
         for _ in 0..1000 {

@@ -10,13 +10,15 @@ use roadbed_messages::api::workers::{CallId, Cause, Event, Verified, VerifyJob};
 use roadbed_messages::api::{ActorKind, Error};
 use roadbed_messages::{Committee, VerifiedBlock, verify_block, verify_qcs};
 
-use crate::supervision::{Faults, Heartbeat, panic_message};
+use crate::supervision::{Faults, Heartbeat, Injected, panic_message};
 
-/// The most jobs whose signatures are checked in one batch.
-const BATCH_JOBS_MAX: usize = 16;
-/// A batch ends with the job that brings it to this many bytes of transactions: hashing them takes longer than sharing
-/// a batch saves, and the other threads would have nothing to do.
-const BATCH_BYTES_TARGET: usize = 256 << 10;
+/// The most jobs in one batch.
+const BATCH_JOBS_MAX: usize = 64;
+/// A batch ends with the job that brings it to this many signatures: with more of them none becomes much cheaper.
+const BATCH_SIGNATURES_TARGET: usize = 1024;
+/// A batch ends with the job that brings it to this many bytes of transactions: what is hashed last waits for no longer
+/// than a few milliseconds.
+const BATCH_BYTES_TARGET: usize = 8 << 20;
 /// Checking is throughput work: at the lowest priority it does not delay State's replies.
 const NICENESS: i32 = 19;
 
@@ -49,17 +51,9 @@ pub(crate) fn start(
             if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
                 tracing::debug!(%error, "the verifier's threads keep their priority");
             }
-            while let Ok(first) = queue.recv() {
-                let mut bytes = tx_bytes(&first);
-                let mut batch = vec![first];
-                while batch.len() < BATCH_JOBS_MAX
-                    && bytes < BATCH_BYTES_TARGET
-                    && let Ok(job) = queue.try_recv()
-                {
-                    bytes += tx_bytes(&job);
-                    batch.push(job);
-                }
-                if let Err(died) = context.work_on(&heartbeat, batch, &report) {
+            let mut next = None;
+            while let Some(batch) = context.gather(&queue, &mut next) {
+                if let Err(died) = context.work_on(&heartbeat, &batch, &report) {
                     return report(died);
                 }
             }
@@ -69,63 +63,109 @@ pub(crate) fn start(
 }
 
 impl PoolContext {
-    /// Verifies a batch and reports each job. A panic ends the thread's life: the job that it came from is found by
-    /// trying each alone, so that it harms no other's caller.
+    /// A thread's share of what is queued, up to a batch that is worth its while; waits for the first job. A job that
+    /// must be alone ends the batch, and is the `next` one.
+    fn gather(&self, queue: &Receiver<VerifyJob>, next: &mut Option<VerifyJob>) -> Option<Vec<VerifyJob>> {
+        let first = next.take().or_else(|| queue.recv().ok())?;
+        let share = match first.alone {
+            true => 1,
+            false => (queue.len() + 1).div_ceil(self.heartbeats.len()).min(BATCH_JOBS_MAX),
+        };
+        let (mut signatures, mut bytes) = (signatures_in(&first), tx_bytes_in(&first));
+        let mut batch = vec![first];
+        while batch.len() < share
+            && signatures < BATCH_SIGNATURES_TARGET
+            && bytes < BATCH_BYTES_TARGET
+            && let Ok(job) = queue.try_recv()
+        {
+            if job.alone {
+                *next = Some(job);
+                break;
+            }
+            signatures += signatures_in(&job);
+            bytes += tx_bytes_in(&job);
+            batch.push(job);
+        }
+        Some(batch)
+    }
+
+    /// Verifies a batch and reports each job as soon as it is done. A panic ends the thread's life: the job that it came
+    /// from is found by trying each alone, so that it harms no other's caller.
     fn work_on(
         &self,
         heartbeat: &Heartbeat,
-        batch: Vec<VerifyJob>,
+        batch: &[VerifyJob],
         report: &impl Fn(Event),
     ) -> Result<(), Event> {
-        let (calls, jobs): (Vec<CallId>, Vec<VerifyJob>) =
-            batch.into_iter().map(|job| (job.call, job)).unzip();
-        let attempt = |jobs: Vec<VerifyJob>| {
-            let job = jobs[0].call;
-            let verify = || {
-                if self.faults.strike(ActorKind::Verifier).is_err() {
-                    return Err("injected: an error".to_owned());
-                }
-                Ok(verify_jobs(&self.committee, jobs))
-            };
-            heartbeat.during(job, || catch_unwind(AssertUnwindSafe(verify)))
+        let mut done = 0;
+        let mut tell = |call, outcome| {
+            done += 1;
+            report(Event::Verified { call, outcome });
         };
         let died = |cause, error, job| Event::Died { cause, error, job };
-        match attempt(jobs.clone()) {
-            Ok(Ok(outcomes)) => {
-                for (call, outcome) in calls.into_iter().zip(outcomes) {
-                    report(Event::Verified { call, outcome });
+        let attempt = |jobs: &[VerifyJob], strike: bool, tell: &mut dyn FnMut(CallId, Verified)| {
+            let verify = || {
+                // A fault that was injected for an operation happens once; a poisoned input is one every time.
+                if strike {
+                    self.struck(heartbeat, jobs)?;
                 }
-                Ok(())
-            }
-            Ok(Err(error)) => Err(died(Cause::Error, error, None)),
+                self.verify(heartbeat, jobs, tell)
+            };
+            catch_unwind(AssertUnwindSafe(verify))
+        };
+        match attempt(batch, true, &mut tell) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(injected)) => Err(died(Cause::Error, injected.to_string(), None)),
             Err(panic) => {
                 let error = panic_message(panic.as_ref());
+                let mut undone = batch[done..].iter();
                 let culprit =
-                    jobs.into_iter().find(|job| attempt(vec![job.clone()]).is_err()).map(|job| job.call);
-                Err(died(Cause::Panic, error, culprit))
+                    undone.find(|job| attempt(std::slice::from_ref(job), false, &mut |_, _| ()).is_err());
+                Err(died(Cause::Panic, error, culprit.map(|job| job.call)))
             }
         }
     }
-}
 
-fn tx_bytes(job: &VerifyJob) -> usize {
-    job.blocks.iter().map(|block| block.payload.txs.total_bytes()).sum()
-}
+    /// Lets a fault happen that was injected for the verifier's next operation.
+    fn struck(&self, heartbeat: &Heartbeat, batch: &[VerifyJob]) -> Result<(), Injected> {
+        let first = batch.first().map_or(CallId(0), |job| job.call);
+        heartbeat.during(first, || self.faults.strike(ActorKind::Verifier))
+    }
 
-/// Verifies jobs, in their order: all QCs' signatures in one batch, then each job's blocks.
-fn verify_jobs(committee: &Committee, jobs: Vec<VerifyJob>) -> Vec<Verified> {
-    let qcs = jobs.iter().filter_map(|job| job.qc.clone()).collect();
-    let mut verified_qcs = verify_qcs(committee, qcs).into_iter();
-    jobs.into_iter()
-        .map(|job| {
+    /// Verifies jobs, in their order: all QCs' signatures in one batch, then each job's blocks.
+    fn verify(
+        &self,
+        heartbeat: &Heartbeat,
+        jobs: &[VerifyJob],
+        tell: &mut dyn FnMut(CallId, Verified),
+    ) -> Result<(), Injected> {
+        let qcs = jobs.iter().filter_map(|job| job.qc.clone()).collect();
+        let first = jobs.first().map_or(CallId(0), |job| job.call);
+        let mut qcs = heartbeat
+            .during(first, || {
+                self.faults.strike_input(jobs.iter().flat_map(|job| &job.blocks))?;
+                Ok(verify_qcs(&self.committee, qcs))
+            })?
+            .into_iter();
+        for job in jobs {
             // One answer comes for each QC, in their order.
-            let qc = job.qc.and_then(|_| verified_qcs.next()).transpose()?;
-            let blocks: Result<Vec<VerifiedBlock>, Error> = job
-                .blocks
-                .into_iter()
-                .map(|block| verify_block(committee, Arc::clone(&block)).map_err(Error::from))
-                .collect();
-            Ok((qc, blocks?))
-        })
-        .collect()
+            let qc = job.qc.as_ref().and_then(|_| qcs.next()).transpose();
+            let outcome = heartbeat.during(job.call, || Ok((qc?, self.verify_blocks(job)?)));
+            tell(job.call, outcome);
+        }
+        Ok(())
+    }
+
+    fn verify_blocks(&self, job: &VerifyJob) -> Result<Vec<VerifiedBlock>, Error> {
+        let blocks = job.blocks.iter();
+        blocks.map(|block| Ok(verify_block(&self.committee, Arc::clone(block))?)).collect()
+    }
+}
+
+fn signatures_in(job: &VerifyJob) -> usize {
+    job.qc.as_ref().map_or(0, |qc| qc.qc.signatures.len())
+}
+
+fn tx_bytes_in(job: &VerifyJob) -> usize {
+    job.blocks.iter().map(|block| block.payload.txs.total_bytes()).sum()
 }

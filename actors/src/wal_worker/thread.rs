@@ -1,5 +1,6 @@
 //! The I/O thread: it owns the log from the lock to the end.
 
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -284,10 +285,10 @@ impl Failure {
             Self::Wal(error) if error.is_disk_full() => died(Cause::DiskFull, error.to_string()),
             Self::Wal(error) if error.is_corruption() => died(Cause::Corruption, error.to_string()),
             Self::Wal(error) => died(Cause::Error, error.to_string()),
-            Self::Injected(Injected::DiskFull) => {
-                died(Cause::DiskFull, "injected: the disk is full".to_owned())
+            Self::Injected(injected) => {
+                let cause = if injected == Injected::DiskFull { Cause::DiskFull } else { Cause::Error };
+                died(cause, injected.to_string())
             }
-            Self::Injected(Injected::Error) => died(Cause::Error, "injected: an I/O error".to_owned()),
             Self::Corrupt(detail) => Event::Refused(StartError::Corrupt { detail }),
             Self::Abandoned => died(Cause::Stopped, "nobody gives orders any more".to_owned()),
         }
@@ -296,5 +297,15 @@ impl Failure {
 
 /// Whether trying again can't help.
 fn is_final(error: &WalError) -> bool {
-    !matches!(error, WalError::Io { .. } | WalError::Poisoned { .. })
+    match error {
+        WalError::Io { kind, .. } => matches!(
+            kind,
+            ErrorKind::PermissionDenied
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::ReadOnlyFilesystem
+        ),
+        WalError::Poisoned { cause } => is_final(cause),
+        _ => true,
+    }
 }

@@ -11,7 +11,15 @@ use crate::world::{Setup, World, small_bounds};
 const BOUND: Bound = Bound { calls_max: 3, bytes_max: 100 };
 
 fn call(number: u64, bytes: u64, stage: Stage) -> Call {
-    Call { kind: Kind::PushQc, number, bytes, stage, pending: Pending::GetQc, verifier_deaths: 0 }
+    Call {
+        kind: Kind::PushQc,
+        number,
+        bytes,
+        stage,
+        pending: Pending::GetQc,
+        suspected: false,
+        verifier_deaths: 0,
+    }
 }
 
 /// Admits a waiting call; answers who had to make room, or that it was refused.
@@ -71,8 +79,18 @@ fn call_larger_than_the_bound_gets_in_alone() {
 }
 
 #[test]
-fn what_is_with_the_verifier_or_a_reader_keeps_its_place() {
-    for stage in [Stage::Verifying, Stage::Reading, Stage::Finishing] {
+fn what_is_with_the_verifier_makes_room_like_what_waits() {
+    let mut table = Calls::default();
+    for id in 1..=3 {
+        table.admit(CallId(id), call(100 + id, 1, Stage::Waiting), BOUND, None);
+        table.set_stage(CallId(id), Stage::Verifying);
+    }
+    assert_eq!(admit(&mut table, 4, 1, 1), Ok(vec![3]));
+}
+
+#[test]
+fn what_is_with_a_reader_or_the_logs_keeps_its_place() {
+    for stage in [Stage::Reading, Stage::Finishing] {
         let mut table = Calls::default();
         for id in 1..=3 {
             table.admit(CallId(id), call(100 + id, 1, Stage::Waiting), BOUND, None);
@@ -196,7 +214,7 @@ fn steady_flood_of_old_numbers_does_not_keep_the_next_qc_from_the_verifier() {
     while world.fate(needed) == "waits" {
         // As soon as one is answered the flood brings the next.
         world.work(ActorKind::Verifier);
-        world.reporting().into_iter().for_each(|life| world.deliver(life));
+        world.run_reports();
         let answered = flood.iter().filter(|call| !world.is_pending(**call)).count();
         flood.retain(|call| world.is_pending(*call));
         flood.extend((0..answered).map(|_| world.push_block(0)).collect::<Vec<_>>());
@@ -204,6 +222,27 @@ fn steady_flood_of_old_numbers_does_not_keep_the_next_qc_from_the_verifier() {
         assert!(jobs < 10, "the verifier sees nothing but the flood");
     }
     assert_eq!(world.fate(needed), "ok");
+}
+
+#[test]
+fn steady_flood_of_what_is_needed_does_not_keep_old_numbers_from_their_answer() {
+    let mut world = crowded();
+    world.push_qc_alone(2);
+    world.run();
+    world.held.insert(ActorKind::Verifier);
+    let old = world.push_block(0);
+    let mut flood: Vec<_> = (0..5).map(|_| world.push_block(7)).collect();
+    let mut jobs = 0;
+    while world.fate(old) == "waits" {
+        world.work(ActorKind::Verifier);
+        world.run_reports();
+        let answered = flood.iter().filter(|call| !world.is_pending(**call)).count();
+        flood.retain(|call| world.is_pending(*call));
+        flood.extend((0..answered).map(|_| world.push_block(7)).collect::<Vec<_>>());
+        jobs += 1;
+        assert!(jobs < 10, "the verifier sees nothing but the flood");
+    }
+    assert_eq!(world.fate(old), "ok");
 }
 
 #[test]

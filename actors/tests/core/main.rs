@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "a binary has no public interface")]
 
 mod calls;
+mod chain;
 mod reconcile;
 mod recovery;
 mod scenarios;

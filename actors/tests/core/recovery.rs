@@ -186,6 +186,7 @@ fn blocks_are_safe_aside_before_a_new_qc_log_is_made() {
     world.held.clear();
     world.work(ActorKind::BlockWal);
     world.run_reports();
+    world.finish_load();
     assert_eq!(opened(&world), [WalKind::Blocks], "the QC log waits");
     assert!(!world.can_work(ActorKind::QcWal));
     world.work(ActorKind::BlockWal);

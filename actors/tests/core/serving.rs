@@ -36,8 +36,8 @@ fn what_memory_has_let_go_of_is_read_and_waits_for_the_reader_only() {
     ];
     assert_eq!(world.fates(&calls), ["waits"; 6]);
     assert_eq!(world.reads(), 6);
-    let held = world.get_block(119);
-    assert_eq!(world.fate(held), "ok", "the newest are in memory");
+    let held = [world.get_block(119), world.get_global_block(119)];
+    assert_eq!(world.fates(&held), ["ok"; 2], "the newest are in memory");
     world.run();
     assert_eq!(world.fates(&calls), ["ok"; 6]);
     assert_eq!(numbers(&world, calls[5]), [3, 4, 5, 6, 7]);

@@ -32,7 +32,13 @@ fn shutdown_makes_the_contiguous_run_durable_before_it_answers() {
     world.run();
     assert_eq!(world.fate(shutdown), "waits");
     assert_eq!(world.fate(above_a_gap), "stopped", "pushes end at once");
-    assert_eq!(world.state(), RunState::Stopping);
+    let status = world.status();
+    assert_eq!(status.state, RunState::Stopping);
+    assert!(
+        status.rejected.is_empty(),
+        "nothing is wrong with what a shutdown answers: {:?}",
+        status.rejected
+    );
     let late = [world.push_link(5), world.push_block(15), world.get_block(14)];
     assert_eq!(world.fates(&late), ["stopped", "stopped", "ok"]);
     world.held.clear();
@@ -104,6 +110,33 @@ fn failure_that_ends_the_subsystem_during_a_shutdown_is_told() {
     world.held.clear();
     world.run();
     assert_eq!(world.fate(shutdown), "stopped");
+    assert!(matches!(world.stopped, Some(StopReason::Escalated { actor: ActorKind::QcWal, .. })));
+}
+
+#[test]
+fn log_that_dies_while_it_closes_is_not_waited_for() {
+    for actor in LOGS {
+        let mut world = world();
+        world.held.insert(actor);
+        let shutdown = world.ask(Request::Shutdown);
+        world.run();
+        assert_eq!(world.fate(shutdown), "waits", "everything is durable, and {actor} is closing");
+        world.kill(actor, Cause::Error);
+        world.run();
+        assert!(report(&world, shutdown).is_clean());
+    }
+}
+
+#[test]
+fn log_that_is_closing_is_waited_for_when_the_other_ends_the_subsystem() {
+    let mut world = world();
+    world.held.extend(LOGS);
+    let shutdown = world.ask(Request::Shutdown);
+    world.kill(ActorKind::QcWal, Cause::Corruption);
+    world.run();
+    assert_eq!((world.fate(shutdown), &world.stopped), ("stopped", &None));
+    world.held.clear();
+    world.run();
     assert!(matches!(world.stopped, Some(StopReason::Escalated { actor: ActorKind::QcWal, .. })));
 }
 

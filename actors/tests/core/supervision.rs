@@ -400,6 +400,9 @@ fn full_disk_is_retried_for_ever_outside_the_budget_and_goes_on_by_itself() {
     world.run();
     assert_eq!(world.fate(executed), "ok");
     assert_eq!(world.state(), RunState::Running);
+    world.held.insert(ActorKind::BlockWal);
+    world.push_links(3..4);
+    assert_eq!(world.state(), RunState::Running, "it is over once something became durable");
 }
 
 #[test]
@@ -453,6 +456,56 @@ fn hung_log_degrades_and_is_never_opened_a_second_time() {
         world.run();
         assert_eq!(worker(&mut world, actor), (WorkerState::Up, 0));
         assert_eq!(world.fate(executed), "ok");
+    }
+}
+
+#[test]
+fn log_that_hangs_while_it_opens_is_not_taken_for_open() {
+    let mut world = world();
+    fail(&mut world, ActorKind::QcWal, Cause::Error);
+    world.held.insert(ActorKind::QcWal);
+    world.tick();
+    world.push_links(2..3);
+    world.beat(ActorKind::QcWal, Some(world.config.hung_after.as_secs_f64()), None);
+    assert_eq!(worker(&mut world, ActorKind::QcWal).0, WorkerState::Starting);
+    let status = world.status();
+    assert_eq!(status.reasons, ["qc_wal is starting: an operation has been running for 5.0 s"]);
+    world.beat(ActorKind::QcWal, None, None);
+    assert_eq!(worker(&mut world, ActorKind::QcWal).0, WorkerState::Starting);
+    world.held.clear();
+    world.run();
+    assert_eq!(world.cursor_numbers()[2..], [9; 3]);
+}
+
+#[test]
+fn log_that_lags_is_given_so_many_orders_and_then_larger_ones() {
+    for actor in LOGS {
+        let mut world = world_with(Config::default());
+        world.held.insert(actor);
+        world.push_links(2..39);
+        // The fake log holds every order against the limit.
+        let status = world.status();
+        let found = status.workers.iter().find(|worker| worker.actor == actor).unwrap();
+        assert_eq!((found.mailbox, found.capacity), (32, 33));
+        world.held.clear();
+        world.run();
+        assert_eq!(world.cursor_numbers()[2..], [117; 3]);
+    }
+}
+
+#[test]
+fn durable_point_never_goes_back() {
+    for actor in LOGS {
+        let mut world = world();
+        world.push_links(2..4);
+        let generation = world.alive(actor).unwrap();
+        world.report(actor, generation, Event::Durable { next_index: 1, upto: BlockNumber(3) });
+        world.run();
+        assert_eq!(world.cursor_numbers()[2..], [12; 3]);
+        // The fake log takes a lower durable point for a gap.
+        fail_and_come_back(&mut world, actor, Cause::Error);
+        world.push_links(4..6);
+        assert_eq!(world.cursor_numbers()[2..], [18; 3]);
     }
 }
 

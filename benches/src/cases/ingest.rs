@@ -11,6 +11,7 @@ use crate::input::{Source, blocks_in, stored_bytes};
 use crate::limits::{self, RawFile, write_both};
 use crate::stats;
 use crate::store::{Store, runtime};
+use crate::threads::Spent;
 
 const ROUNDS: [usize; 2] = [3, 7];
 /// Space that each log's raw writes go round in.
@@ -66,14 +67,17 @@ impl Ingest {
 
         let (mut rounds, mut needs, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         let (mut sizes, mut in_flight) = ((0, 0), 0);
+        let (mut spent, mut blocks_all) = (Spent::default(), 0.0);
         for _ in 0..bench.pick(ROUNDS[0], ROUNDS[1]) {
             let input = source.take(qcs);
             let blocks = blocks_in(&input) as f64;
             sizes = stored_bytes(&input);
             let qc_bytes = (sizes.0 + sizes.1) / qcs as u64;
             in_flight = usize::try_from(IN_FLIGHT_BYTES / qc_bytes.max(1))?.clamp(1, IN_FLIGHT_MAX);
-            let before = store.roadbed.stats();
+            let (before, spent_before) = (store.roadbed.stats(), Spent::now());
             let took = runtime.block_on(store.ingest(&input, in_flight))?;
+            spent.add(Spent::now().since(&spent_before));
+            blocks_all += blocks;
             let written = since(before, store.roadbed.stats());
             let need = Needs {
                 disk: write_both(
@@ -113,6 +117,7 @@ impl Ingest {
             ("qcs_in_flight", in_flight.into()),
             ("groups_qcs", median_of(|groups| groups.0).into()),
             ("groups_blocks", median_of(|groups| groups.1).into()),
+            ("cpu_us_per_block", spent.micros_each(blocks_all)),
             ("limit_disk_blocks_per_s", limits[0].1.round().into()),
             ("limit_hashes_blocks_per_s", limits[1].1.round().into()),
             ("limit_signatures_blocks_per_s", limits[2].1.round().into()),

@@ -112,6 +112,9 @@ pub struct VerifyJob {
     pub qc: Option<Arc<FullCommitQc>>,
     /// The blocks.
     pub blocks: Vec<Arc<Block>>,
+    /// Whether a life of the verifier ended while it had this job: then it shares its batch with no other, so that
+    /// the next end names the one that is to blame.
+    pub alone: bool,
 }
 
 /// What the verifier found out about one job.

@@ -6,6 +6,9 @@
     reason = "a failed unwrap is a failed test, and what a test prints is shown when it fails"
 )]
 
+mod bad_input;
+mod embed;
+mod layering;
 mod messages;
 mod reconcile;
 mod smoke;

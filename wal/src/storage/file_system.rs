@@ -22,10 +22,18 @@ struct DiskFile {
 
 #[derive(Debug)]
 struct FileLock {
-    _file: File,
+    file: File,
 }
 
 impl LockGuard for FileLock {}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing is not enough: between fork and exec, a process that another thread starts has a copy of the handle,
+        // and would keep the lock for that long.
+        let _unlocked = self.file.unlock();
+    }
+}
 
 impl Storage for FileSystem {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
@@ -119,7 +127,7 @@ impl Storage for FileSystem {
         let told = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
         // The text is for people; the lock holds without it, on a full disk too.
         let _told = told.and_then(|_| file.write_all(format!("process {}\n", std::process::id()).as_bytes()));
-        Ok(Box::new(FileLock { _file: file }))
+        Ok(Box::new(FileLock { file }))
     }
 
     fn salt(&self) -> io::Result<u64> {
@@ -204,6 +212,18 @@ mod tests {
         }
         drop(guard);
         FileSystem.lock(&path).unwrap();
+    }
+
+    #[test]
+    fn a_dropped_lock_is_free_whoever_has_a_copy_of_the_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
+        file.try_lock().unwrap();
+        let copy = file.try_clone().unwrap();
+        drop(FileLock { file });
+        FileSystem.lock(&path).unwrap();
+        drop(copy);
     }
 
     #[test]

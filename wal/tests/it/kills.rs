@@ -9,8 +9,9 @@ use roadbed_wal::{Log, LogOptions, WalError};
 
 use crate::support::{Disk, append, options, stored};
 
-const DIR: &str = "ROADBED_WAL_KILLED_DIR";
-const LEN: usize = 900;
+pub(crate) const DIR: &str = "ROADBED_WAL_KILLED_DIR";
+pub(crate) const KILLED_LEN: usize = 900;
+const LEN: usize = KILLED_LEN;
 /// Acknowledgements that are waited for before each kill.
 const ACKNOWLEDGED: usize = 20;
 
@@ -34,7 +35,8 @@ fn writes_until_it_is_killed() {
         return;
     };
     let disk = Disk::new();
-    let mut log = open(&disk, &dir, u64::from(std::process::id()));
+    let plain = std::env::var("ROADBED_WAL_KILLED_PLAIN").ok().and_then(|plain| plain.parse().ok());
+    let mut log = open(&disk, &dir, plain.unwrap_or(u64::from(std::process::id())));
     loop {
         let next = log.range().end;
         append(&mut log, next..next + 1 + next % 40, 0, LEN);

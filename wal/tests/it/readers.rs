@@ -1,8 +1,9 @@
 //! Readers beside the writer, and replays.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use roadbed_wal::{LogOptions, Reader, WalError};
+use roadbed_wal::{EntryRef, LogOptions, Reader, WalError};
 
 use crate::support::{Disk, append, digest, options, stored};
 
@@ -104,6 +105,30 @@ fn a_parallel_replay_gives_the_same_in_order() {
     assert_eq!(replay.next().unwrap().unwrap(), 13);
     drop(replay);
     assert!(reader.replay_parallel(7..7, 2, |entry| entry).next().is_none());
+}
+
+#[test]
+fn a_visit_sees_the_same_and_ends_where_the_visitor_wants() {
+    let disk = Disk::new();
+    let mut log = disk.create(small(), 0);
+    append(&mut log, 0..300, 0, LEN);
+    append(&mut log, 300..303, 0, 40_000);
+    log.sync().unwrap();
+    log.truncate_before(21).unwrap();
+    let reader = log.reader();
+    let replayed: Vec<_> = reader.replay(0..400).map(Result::unwrap).collect();
+    let mut visited = Vec::new();
+    let visit = |entry: EntryRef<'_>| {
+        visited.push(entry.to_owned());
+        ControlFlow::Continue(())
+    };
+    assert_eq!(reader.visit(0..400, visit).unwrap(), 303);
+    assert!(visited == replayed);
+    let stop = |entry: EntryRef<'_>| {
+        if entry.index == 50 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    assert_eq!(reader.visit(40..400, stop).unwrap(), 51);
+    assert_eq!(reader.visit(45..45, stop).unwrap(), 45);
 }
 
 #[test]

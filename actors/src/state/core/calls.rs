@@ -168,7 +168,9 @@ pub struct Call {
     pub stage: Stage,
     /// Its request.
     pub pending: Pending,
-    /// How many lives of the verifier ended with it.
+    /// Whether a life of the verifier ended while it had this call's job.
+    pub suspected: bool,
+    /// How many lives of the verifier ended because of it.
     pub verifier_deaths: u32,
 }
 
@@ -263,9 +265,18 @@ impl Calls {
         self.table.get(&id)
     }
 
-    /// A call's request and count of verifier deaths; its place in the table can't be changed through this.
-    pub fn pending_mut(&mut self, id: CallId) -> Option<(&mut Pending, &mut u32)> {
-        self.table.get_mut(&id).map(|call| (&mut call.pending, &mut call.verifier_deaths))
+    /// A call's request; its place in the table can't be changed through this.
+    pub fn pending_mut(&mut self, id: CallId) -> Option<&mut Pending> {
+        self.table.get_mut(&id).map(|call| &mut call.pending)
+    }
+
+    /// Notes that a life of the verifier ended while it had this call's job, and whether that was to blame. Answers
+    /// how many lives it is to blame for by now.
+    pub fn suspect(&mut self, id: CallId, to_blame: bool) -> Option<u32> {
+        let call = self.table.get_mut(&id)?;
+        call.suspected = true;
+        call.verifier_deaths += u32::from(to_blame);
+        Some(call.verifier_deaths)
     }
 
     /// Moves a call to another stage.

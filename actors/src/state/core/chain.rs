@@ -165,22 +165,23 @@ impl Chain {
         first..new_first
     }
 
-    /// Lets go of blocks, oldest first, until at most `bytes_max` are held or nothing more may go.
+    /// Lets go of blocks, oldest first, each QC with its last block, until at most `bytes_max` are held or nothing
+    /// more may go.
     ///
     /// What goes is read back from both logs, so it must be durable in both: a block whose QC is not could be found
     /// nowhere.
     pub fn evict(&mut self, bytes_max: u64) {
         let durable = self.cursors.next_block_to_persist;
-        while self.memory_bytes > bytes_max {
-            match self.blocks.first_key_value() {
-                Some((&number, _)) if number < durable => self.drop_block(number),
-                _ => break,
+        let mut more = true;
+        while more && self.memory_bytes > bytes_max {
+            let oldest = |chain: &Self| chain.blocks.first_key_value().map(|(number, _)| *number);
+            let goes = oldest(self).filter(|oldest| *oldest < durable);
+            if let Some(number) = goes {
+                self.drop_block(number);
             }
-        }
-        // A QC is needed while one of its blocks is held or missing.
-        let oldest = self.blocks.first_key_value().map_or(durable, |(number, _)| *number);
-        if self.memory_bytes > bytes_max {
-            self.drop_qcs_ending_by(oldest.min(durable));
+            // A QC is needed while one of its blocks is held or missing.
+            self.drop_qcs_ending_by(oldest(self).unwrap_or(durable).min(durable));
+            more = goes.is_some();
         }
     }
 

@@ -222,7 +222,7 @@ impl Core {
     pub(super) fn on_prune_before(&mut self, call: CallId, retain_from: BlockNumber) {
         let nothing = BlockNumber(0)..BlockNumber(0);
         self.admit(call, Kind::PruneBefore, 0, 0, Stage::Finishing, Pending::Prune(nothing));
-        let Some((pending, _)) = self.calls.pending_mut(call) else { return };
+        let Some(pending) = self.calls.pending_mut(call) else { return };
         let pruned = self.chain.prune(retain_from);
         self.app.prune(pruned.end);
         if let Some(logs) = &mut self.logs {

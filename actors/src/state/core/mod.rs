@@ -378,7 +378,7 @@ impl Core {
             Kind::PushBlock => Some(self.cursors().next_block.0),
             _ => None,
         };
-        let call = Call { kind, number, bytes, stage, pending, verifier_deaths: 0 };
+        let call = Call { kind, number, bytes, stage, pending, suspected: false, verifier_deaths: 0 };
         match self.calls.admit(id, call, bound, needed_next) {
             Admission::Admitted(displaced) => {
                 for (call, busy) in displaced {

@@ -55,11 +55,11 @@ impl Core {
     /// which happens after a start on many QCs with few blocks. Measured from what is durable as well, for there the
     /// application can't go ahead.
     fn blocks_end(&self) -> BlockNumber {
-        let Cursors { next_block_to_persist, next_block, next_qc, .. } = self.cursors();
+        let Cursors { next_block_to_persist, next_qc, .. } = self.cursors();
         let window =
             next_block_to_persist.0.saturating_add(self.config.window_blocks).max(self.window_end().0);
         let last = self.chain.qc(BlockNumber(window.saturating_sub(1)));
-        last.map_or(BlockNumber(window), |last| last.qc.range().end).max(next_block).min(next_qc)
+        last.map_or(BlockNumber(window), |last| last.qc.range().end).min(next_qc)
     }
 
     /// Lets pushes go on whose wait is over; answers whether any block or QC may have come in.
@@ -123,9 +123,10 @@ impl Core {
                 Pending::PushBlock(push) => (None, vec![push.block.clone()]),
                 pending => unreachable!("only pushes are queued for verification, not {pending:?}"),
             };
+            let alone = call.suspected;
             self.calls.set_stage(id, Stage::Verifying);
             self.verifying.insert(id, generation);
-            let order = VerifyJob { call: id, qc, blocks };
+            let order = VerifyJob { call: id, qc, blocks, alone };
             self.effects.push(Effect::Verify(Order { generation, order }));
         }
     }
@@ -143,7 +144,7 @@ impl Core {
                     unreachable!("calls of this kind hold a QC")
                 };
                 let headers = push.qc.headers.len() as u64;
-                if let Some((pending, _)) = self.calls.pending_mut(id) {
+                if let Some(pending) = self.calls.pending_mut(id) {
                     *pending = Pending::InsertQc { headers, qc, blocks };
                 }
                 self.calls.set_stage(id, Stage::Waiting);
@@ -152,7 +153,7 @@ impl Core {
                 let Some(block) = blocks.into_iter().next() else {
                     unreachable!("the verifier answers with every block of its job")
                 };
-                if let Some((pending, _)) = self.calls.pending_mut(id) {
+                if let Some(pending) = self.calls.pending_mut(id) {
                     *pending = Pending::MatchBlock(block);
                 }
                 self.calls.set_stage(id, Stage::Waiting);
@@ -214,11 +215,7 @@ impl Core {
     /// Queues the verifier's unanswered jobs again, except one that has now ended too many of its lives.
     pub(super) fn requeue_jobs(&mut self, suspect: Option<CallId>, last_error: &str) {
         for id in std::mem::take(&mut self.verifying).into_keys() {
-            let Some((_, deaths)) = self.calls.pending_mut(id) else { continue };
-            if suspect == Some(id) {
-                *deaths += 1;
-            }
-            let failures = *deaths;
+            let Some(failures) = self.calls.suspect(id, suspect == Some(id)) else { continue };
             if failures >= VERIFIER_DEATHS_MAX {
                 let last_error = last_error.to_owned();
                 self.answer(id, Err(Error::VerifierFailed { failures, last_error }));

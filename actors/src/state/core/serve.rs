@@ -91,7 +91,7 @@ impl Core {
         match self.find(&call.pending, number, cursor) {
             Ok(answer) => self.answer(id, Ok(answer)),
             Err(read) => {
-                if let Some((Pending::GetAppProposal(found), _)) = self.calls.pending_mut(id) {
+                if let Some(Pending::GetAppProposal(found)) = self.calls.pending_mut(id) {
                     *found = self.app.covering(number);
                 }
                 self.read(id, read);

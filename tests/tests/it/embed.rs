@@ -1,0 +1,34 @@
+//! The examples of embedding run as they stand.
+
+#[path = "../../../actors/examples/embed_actix.rs"]
+mod embed_actix;
+#[path = "../../../actors/examples/embed_tokio.rs"]
+mod embed_tokio;
+
+use roadbed_messages::BlockNumber;
+use roadbed_tests::Fixture;
+
+#[test]
+fn example_in_a_tokio_program_runs() {
+    embed_tokio::main().unwrap();
+}
+
+#[test]
+fn example_in_an_actix_system_runs() {
+    embed_actix::main().unwrap();
+}
+
+#[tokio::test]
+async fn two_instances_in_one_process_keep_apart() {
+    let (one, other) = (Fixture::new(1, 4, 3), Fixture::new(2, 3, 5));
+    let first = one.builder().in_memory().start().await.unwrap();
+    let second = other.builder().in_memory().start().await.unwrap();
+    for (roadbed, fixture) in [(&first, &one), (&second, &other)] {
+        for (qc, blocks) in &fixture.chain {
+            roadbed.push_qc(qc.clone(), blocks.clone()).await.unwrap();
+        }
+    }
+    first.shutdown().await.unwrap();
+    assert_eq!(second.next_block().await.unwrap().next_block, BlockNumber(50));
+    second.shutdown().await.unwrap();
+}

@@ -1,0 +1,207 @@
+//! Scenarios 19 and 22 on a real file system under a real kernel: a sync that fails because the disk below is full, and
+//! a power cut (ext4's shutdown call), each on a loop device. They need root, loop devices, mkfs.ext4 and python3, and
+//! say so where they can't run; `ROADBED_REQUIRE_ALL=1` makes that a failure.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use roadbed_wal::{FileSystem, Log, LogOptions, WalError};
+
+use crate::kills::{DIR, KILLED_LEN};
+use crate::support::{append, options, stored};
+
+/// ext4's shutdown without writing out its journal: what a power cut leaves.
+const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
+    fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+
+/// Runs a command; what it said, if it failed.
+fn tool(name: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(name).args(arguments).output().map_err(|error| format!("{name}: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(format!("{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Skips with a reason, or fails where everything is wanted.
+fn skipped(reason: &str) {
+    assert!(std::env::var_os("ROADBED_REQUIRE_ALL").is_none(), "can't run: {reason}");
+    println!("skipped: {reason}");
+}
+
+/// An ext4 in a file, mounted; all of it is undone when it is dropped.
+struct Ext4 {
+    root: tempfile::TempDir,
+    tmpfs: bool,
+    device: Option<String>,
+    mounted: bool,
+}
+
+impl Ext4 {
+    /// In a tmpfs of so many MiB, or else on the disk.
+    fn new(tmpfs_mib: Option<u32>) -> Result<Self, String> {
+        let root = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let mut disk = Self { root, tmpfs: false, device: None, mounted: false };
+        std::fs::create_dir_all(disk.below()).map_err(|error| error.to_string())?;
+        std::fs::create_dir_all(disk.mount()).map_err(|error| error.to_string())?;
+        if let Some(mib) = tmpfs_mib {
+            tool("mount", &["-t", "tmpfs", "-o", &format!("size={mib}M"), "tmpfs", text(&disk.below())])?;
+            disk.tmpfs = true;
+        }
+        let image = disk.below().join("image");
+        tool("truncate", &["-s", "128M", text(&image)])?;
+        let whole = "lazy_itable_init=0,lazy_journal_init=0,nodiscard";
+        tool("mkfs.ext4", &["-q", "-F", "-E", whole, text(&image)])?;
+        disk.device = Some(tool("losetup", &["-f", "--show", text(&image)])?);
+        disk.remount()?;
+        Ok(disk)
+    }
+
+    fn below(&self) -> PathBuf {
+        self.root.path().join("below")
+    }
+
+    fn mount(&self) -> PathBuf {
+        self.root.path().join("mount")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.mount().join("log")
+    }
+
+    /// What the disk really holds: nothing of the page cache survives it.
+    fn remount(&mut self) -> Result<(), String> {
+        if self.mounted {
+            tool("umount", &[text(&self.mount())])?;
+            self.mounted = false;
+        }
+        let device = self.device.clone().ok_or("no device")?;
+        tool("mount", &[&device, text(&self.mount())])?;
+        self.mounted = true;
+        Ok(())
+    }
+}
+
+impl Drop for Ext4 {
+    fn drop(&mut self) {
+        if self.mounted {
+            let _done = tool("umount", &[text(&self.mount())]);
+        }
+        if let Some(device) = &self.device {
+            let _done = tool("losetup", &["-d", device]);
+        }
+        if self.tmpfs {
+            let _done = tool("umount", &[text(&self.below())]);
+        }
+    }
+}
+
+fn check(log: &Log, len: usize) {
+    for entry in log.reader().replay(log.range()) {
+        let entry = entry.unwrap();
+        assert!(entry == stored(entry.index, 0, len), "entry {}", entry.index);
+    }
+}
+
+#[test]
+fn scenario_19_a_sync_that_really_fails_is_made_good_by_rewriting() {
+    const LEN: usize = 50_000;
+    let mut disk = match Ext4::new(Some(64)) {
+        Ok(disk) => disk,
+        Err(reason) => return skipped(&reason),
+    };
+    let options = LogOptions { segment_bytes: 1 << 20, direct_io: false, pool_segments: 1, ..options() };
+    let mut log = Log::create(Arc::new(FileSystem), &disk.log(), options.clone(), 0).unwrap();
+    append(&mut log, 0..10, 0, LEN);
+    log.sync().unwrap();
+    // Leave the tmpfs room for a few groups only.
+    let ballast = disk.below().join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    file.set_len(file.metadata().unwrap().len().saturating_sub(3 << 20)).unwrap();
+    let mut next = 10;
+    let error = loop {
+        assert!(next < 2000, "the disk below never filled up");
+        append(&mut log, next..next + 4, 0, LEN);
+        next += 4;
+        if let Err(error) = log.sync() {
+            break error;
+        }
+    };
+    println!("{error}");
+    assert!(log.poisoned().is_some(), "{error}");
+    assert!(matches!(log.sync(), Err(WalError::Poisoned { .. })), "whatever the kernel would say now");
+    let acked = log.durable_next();
+    assert!(acked >= 10 && acked < next);
+    drop(log);
+    // Space comes back; the next owner in the process writes anew what was not durable.
+    std::fs::remove_file(&ballast).unwrap();
+    drop(file);
+    let judged = Log::judge(Arc::new(FileSystem), &disk.log(), options.clone());
+    let mut log = match judged.and_then(|judged| judged.open_at(acked)) {
+        Ok(log) => log,
+        // The file system itself may have given up; then it is a restart after its repair.
+        Err(error @ WalError::Io { .. }) => {
+            println!("not in this mount: {error}");
+            disk.remount().unwrap();
+            Log::judge(Arc::new(FileSystem), &disk.log(), options.clone()).unwrap().open_at(acked).unwrap()
+        }
+        Err(error) => panic!("{error}"),
+    };
+    append(&mut log, acked..next, 0, LEN);
+    assert_eq!(log.sync().unwrap(), next);
+    drop(log);
+    disk.remount().unwrap();
+    let log = Log::open(Arc::new(FileSystem), &disk.log(), options).unwrap();
+    assert_eq!(log.range(), 0..next);
+    check(&log, LEN);
+}
+
+#[test]
+fn scenario_22_everything_acknowledged_survives_a_power_cut() {
+    let mut disk = match Ext4::new(None) {
+        Ok(disk) => disk,
+        Err(reason) => return skipped(&reason),
+    };
+    for round in 0..4_usize {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "kills::writes_until_it_is_killed", "--ignored", "--nocapture"])
+            .env(DIR, disk.log())
+            .env("ROADBED_WAL_KILLED_PLAIN", (round % 2).to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (mut acked, mut count) = ((0, 0), 0);
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let Ok(line) = line else { break };
+            if let Some((first, durable)) = line.strip_prefix("acked ").and_then(|rest| rest.split_once(' '))
+            {
+                acked = (first.parse::<u64>().unwrap(), durable.parse::<u64>().unwrap());
+                count += 1;
+            }
+            if count == 15 + round {
+                count += 1;
+                if let Err(reason) = tool("python3", &["-c", SHUTDOWN, text(&disk.mount())]) {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    return skipped(&reason);
+                }
+            }
+        }
+        child.wait().unwrap();
+        assert!(count > 15, "round {round}: only {count} acknowledged");
+        disk.remount().unwrap();
+        let log = Log::open(Arc::new(FileSystem), &disk.log(), options()).unwrap();
+        let range = log.range();
+        assert!(range.start >= acked.0 && range.end >= acked.1, "round {round}: {range:?} after {acked:?}");
+        check(&log, KILLED_LEN);
+    }
+}
