@@ -36,8 +36,9 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
 }
 
-/// Flags of `roadbed run`.
+/// Flags of `roadbed run`. The last of several counts, so that a script's own can be followed by others.
 #[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
 pub(crate) struct RunArgs {
     /// Directory of the store; made if it is missing
     #[arg(long, env = "ROADBED_DIR", default_value = "data", value_name = "DIR")]
@@ -84,6 +85,9 @@ pub(crate) struct RunArgs {
     /// Inject faults into random workers, derived from this seed
     #[arg(long, env = "ROADBED_CHAOS", value_name = "SEED")]
     pub(crate) chaos: Option<u64>,
+    /// Bytes of a log's segment files; for tests, which want many small ones
+    #[arg(long, env = "ROADBED_SEGMENT_BYTES", value_name = "N", hide = true)]
+    pub(crate) segment_bytes: Option<u64>,
     /// Print the run's summary as JSON, the last line on stdout
     #[arg(long, env = "ROADBED_JSON")]
     pub(crate) json: bool,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
 use roadbed::Roadbed;
 use roadbed::supervision::Faults;
 use roadbed_messages::BlockNumber;
-use roadbed_messages::api::Status;
+use roadbed_messages::api::{ActorKind, Status};
 use tokio::sync::{mpsc, watch};
 
 use super::ack_log::AckLog;
@@ -23,6 +24,9 @@ use super::progress::{self, Progress};
 use crate::cli::RunArgs;
 use crate::exit::NodeError;
 use crate::output;
+
+/// Between two looks at what is left to do.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
 /// Everything around the data layer.
 ///
@@ -127,19 +131,29 @@ impl Validator {
         Remains { status, rejected }
     }
 
-    /// Waits until every block that is there was executed and answered for.
+    /// Waits until what was pushed is there, and every block that is there was executed and answered for.
     ///
     /// # Errors
     /// When an actor or the data layer has ended.
     pub(crate) async fn drain(&mut self) -> Result<(), NodeError> {
-        let cursors = self.roadbed.next_block().await;
-        let end = cursors.map_err(|error| NodeError::request("look where the node is", error))?.next_block;
-        tokio::select! {
-            biased;
-            // The sender is gone when the executor is, and then it has failed or the data layer has ended.
-            Ok(_) = self.answered.wait_for(|answered| *answered >= end) => Ok(()),
-            Some(error) = self.failures.recv() => Err(error),
-            reason = self.roadbed.stopped() => Err(NodeError::Stopped(reason)),
+        loop {
+            let status = self.roadbed.status().await;
+            let status = status.map_err(|error| NodeError::request("look where the node is", error))?;
+            let end = status.cursors.next_block;
+            let verifying =
+                status.workers.iter().any(|worker| worker.actor == ActorKind::Verifier && worker.mailbox > 0);
+            if !verifying && *self.answered.borrow() >= end {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                // The sender is gone when the executor is, and then it has failed or the data layer has ended.
+                Ok(_) = self.answered.wait_for(|answered| *answered >= end) => {}
+                Some(error) = self.failures.recv() => return Err(error),
+                reason = self.roadbed.stopped() => return Err(NodeError::Stopped(reason)),
+            }
+            // What is being verified comes without further notice.
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
     }
 

@@ -4,18 +4,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use roadbed::store::{Marker, StorePaths};
+use roadbed::store::{Marker, StorePaths, read_marker};
 use roadbed_messages::Committee;
-use roadbed_messages::api::{StartError, WalKind};
+use roadbed_messages::api::WalKind;
 use roadbed_wal::{LogOptions, StreamId};
-use serde::Deserialize;
 
+use super::read_only::ReadOnly;
 use crate::exit::NodeError;
-
-/// What the marker of every version begins with.
-const MAGIC: &str = "roadbed.store";
-/// The newest format that this program reads.
-const FORMAT: u32 = 1;
 
 /// A directory with a marker.
 #[derive(Debug)]
@@ -26,13 +21,6 @@ pub(crate) struct Store {
     pub(crate) marker: Marker,
     /// Who votes; or what is wrong with `committee.json`.
     pub(crate) committee: Result<Committee, String>,
-}
-
-/// What every version keeps.
-#[derive(Deserialize)]
-struct Preamble {
-    magic: String,
-    format: u32,
 }
 
 impl Store {
@@ -53,7 +41,7 @@ impl Store {
             }
             Err(error) => return Err(NodeError::io(dir.display().to_string(), error)),
         }
-        let marker = read_marker(&paths)?;
+        let marker = find_marker(&paths)?;
         let committee = read_committee(&paths, &marker);
         Ok(Self { paths, marker, committee })
     }
@@ -66,30 +54,13 @@ impl Store {
     }
 }
 
-fn read_marker(paths: &StorePaths) -> Result<Marker, NodeError> {
-    let path = paths.marker();
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let empty = fs::read_dir(&paths.dir).is_ok_and(|mut entries| entries.next().is_none());
-            let why = if empty { "is empty" } else { "is no store: it has no STORE marker" };
-            return Err(NodeError::NoStore { dir: paths.dir.clone(), why });
-        }
-        Err(error) => return Err(NodeError::io(path.display().to_string(), error)),
-    };
-    let corrupt = |detail: String| {
-        let detail = format!("{}: {detail}; restore it from a backup", path.display());
-        NodeError::Start(StartError::Corrupt { detail })
-    };
-    let preamble: Preamble = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
-    if preamble.magic != MAGIC {
-        return Err(NodeError::NoStore { dir: paths.dir.clone(), why: "has a STORE file of something else" });
+fn find_marker(paths: &StorePaths) -> Result<Marker, NodeError> {
+    if let Some(marker) = read_marker(&ReadOnly { locks: false }, paths)? {
+        return Ok(marker);
     }
-    if preamble.format > FORMAT {
-        let detail = format!("format {}, this program reads up to {FORMAT}", preamble.format);
-        return Err(NodeError::Start(StartError::NewerFormat { path, detail }));
-    }
-    serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))
+    let empty = fs::read_dir(&paths.dir).is_ok_and(|mut entries| entries.next().is_none());
+    let why = if empty { "is empty" } else { "is no store: it has no STORE marker" };
+    Err(NodeError::NoStore { dir: paths.dir.clone(), why })
 }
 
 fn read_committee(paths: &StorePaths, marker: &Marker) -> Result<Committee, String> {

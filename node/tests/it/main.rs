@@ -1,5 +1,7 @@
 //! Tests of the program, from outside: flags in, exit codes, output and files out.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report, in its helpers as well")]
+
 mod kill;
 mod refusals;
 mod runs;

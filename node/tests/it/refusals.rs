@@ -61,7 +61,7 @@ fn wrong_flags_are_refused_before_anything_is_made() {
     for (flags, words) in [
         (&["--bogus"][..], "--bogus"),
         (&["--duration", "10"], "such as 10s"),
-        (&["--seed", "-1"], "--seed"),
+        (&["--seed", "x"], "--seed"),
         (&["--committee", "0"], "from 1 to 1000"),
         (&["--blocks-per-qc", "121"], "from 1 to 120"),
         (&["--tx-bytes", "5000000"], "4194304 bytes"),

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -80,6 +80,8 @@ pub(crate) fn roadbed() -> Command {
             command.env_remove(name);
         }
     }
+    // Every start reads the last segments to their ends, and a run should see more than one.
+    command.env("ROADBED_SEGMENT_BYTES", "1048576");
     command
 }
 
@@ -194,16 +196,17 @@ impl Drop for Running {
     }
 }
 
-/// Every file below a directory: length, content, time of the last change.
-pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
+/// Every file below a directory: what would change if anybody wrote to it or replaced it.
+pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, SystemTime)> {
+    use std::os::unix::fs::MetadataExt;
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        let found = fs::metadata(&path).unwrap();
+        if found.is_dir() {
             files.extend(snapshot(&path));
         } else {
-            let changed = fs::metadata(&path).unwrap().modified().unwrap();
-            files.insert(path.clone(), (fs::read(&path).unwrap(), changed));
+            files.insert(path, (found.len(), found.ino(), found.modified().unwrap()));
         }
     }
     files
