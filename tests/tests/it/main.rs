@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod documents;
 mod embed;
 mod layering;
 mod messages;
