@@ -165,6 +165,7 @@ fn setup(seed: u64, luck: &mut Luck) -> Setup {
         qcs: usize::try_from(qcs).unwrap(),
         config: config(luck),
         with_logs: luck.below(6) > 0,
+        ..Setup::default()
     }
 }
 
