@@ -9,4 +9,5 @@
 mod bad_input;
 mod messages;
 mod reconcile;
+mod restarts;
 mod smoke;
