@@ -12,4 +12,5 @@ mod embed;
 mod layering;
 mod messages;
 mod reconcile;
+mod restarts;
 mod smoke;
