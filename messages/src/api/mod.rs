@@ -5,7 +5,7 @@
 //!         ◀──replies───       ◀─reports──
 //! ```
 //!
-//! Every request has a typed reply, and every reply can be an [`Error`](errors::Error). The messages are plain
+//! Every request has a typed reply, and every reply can be an [`Error`]. The messages are plain
 //! data that implement [`actix::Message`]; nothing here knows how an actor carries them out.
 
 pub mod errors;
