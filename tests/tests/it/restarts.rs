@@ -355,7 +355,7 @@ async fn pruning_goes_on_while_the_disk_is_full_and_frees_it() {
         rig.push(&rig.fixture.chain[at]).await.unwrap();
     }
     rig.until(|status| status.workers.iter().any(|worker| worker.state == WorkerState::DiskFull)).await;
-    let mut vote = vote(&rig, rig.nth(3999));
+    let mut vote = vote(&rig, rig.nth(3998));
     rig.status().await;
     assert!(vote.waits());
     // No space comes from anywhere else.
@@ -364,8 +364,10 @@ async fn pruning_goes_on_while_the_disk_is_full_and_frees_it() {
     while vote.waits() {
         // What was made durable since is executed, and may go, too.
         let durable = rig.cursors().await.next_block_to_persist.0;
-        if durable > freed && durable < 4000 {
-            rig.execute(BlockNumber(durable - 1)).await.unwrap();
+        if durable > freed {
+            // Unless the vote that waits was granted meanwhile.
+            let executed = rig.execute(BlockNumber(durable - 1)).await;
+            assert!(matches!(executed, Ok(()) | Err(Error::AppHashOutOfOrder { .. })), "{executed:?}");
             rig.prune(BlockNumber(durable - 1)).await.unwrap();
             freed = durable;
         }
@@ -553,7 +555,7 @@ async fn a_spent_budget_tells_everybody_the_worker_and_its_last_error() {
         rig.push(&rig.fixture.chain[0]).await.unwrap();
         rig.until_durable().await;
         let get = rig.send(GetQc { number: rig.nth(1000) });
-        let vote = vote(&rig, rig.nth(29));
+        let vote = vote(&rig, rig.nth(1000));
         let third = push(&rig, 2);
         rig.faults.inject(actor, Fault::Panic);
         let second = push(&rig, 1);

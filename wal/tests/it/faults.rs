@@ -248,3 +248,29 @@ fn a_hung_write_keeps_the_lock_and_lets_readers_go_on() {
     drop(log);
     open(&sim).unwrap();
 }
+
+#[test]
+fn housekeeping_leaves_the_footer_of_a_roll_that_found_no_space_alone() {
+    let sim = SimStorage::new(21);
+    let mut log = create(&sim);
+    sim.set_capacity_bytes(Some(sim.used_bytes()));
+    // The next segment finds no space; by then the footer of the first one is written.
+    let full = (0..).find(|index| {
+        append(&mut log, *index..index + 1, 1000);
+        log.sync().is_err()
+    });
+    let full = full.unwrap();
+    assert!(log.poisoned().is_none());
+    log.truncate_after(full).unwrap();
+    while log.idle().unwrap() {}
+
+    sim.set_capacity_bytes(None);
+    append(&mut log, full..full + 3, 1000);
+    log.sync().unwrap();
+    assert!(log.segments() > 1);
+    drop(log);
+    let reader = open(&sim.kill()).unwrap().reader();
+    for index in 0..full + 3 {
+        assert_eq!(reader.get(index).unwrap().unwrap().payload, vec![index as u8; 1000]);
+    }
+}
