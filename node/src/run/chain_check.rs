@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use roadbed::{Roadbed, Subscription};
 use roadbed_messages::api::{Cursors, Error};
 use roadbed_messages::{AppHash, BlockNumber, FullCommitQc, GlobalBlock};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::ack_log::{AckLogError, Lines};
 use super::history::{Checkpoints, Road, next_road};
@@ -112,7 +112,7 @@ pub(crate) struct Checked {
     pub(crate) checkpoints: Checkpoints,
 }
 
-/// Compares everything from `first` to `next_block`, and every line of the ack log.
+/// Compares everything from `first` to `next_block`, and every line of the ack log. `derived` tells how far it is.
 ///
 /// # Errors
 /// The first difference, or why it could not be looked for.
@@ -121,10 +121,16 @@ pub(crate) async fn check(
     roadbed: &Roadbed,
     cursors: Cursors,
     ack_log: Option<&Path>,
+    derived: watch::Sender<BlockNumber>,
 ) -> Result<Checked, NodeError> {
     let (sender, mut roads) = mpsc::channel(ROADS_AHEAD);
-    let deriver =
-        Deriver { plan: plan.clone(), cursors, ack_log: ack_log.map(Path::to_path_buf), roads: sender };
+    let deriver = Deriver {
+        plan: plan.clone(),
+        cursors,
+        ack_log: ack_log.map(Path::to_path_buf),
+        derived,
+        roads: sender,
+    };
     let derived = tokio::task::spawn_blocking(move || deriver.derive());
     let mut served = Served { roadbed, cursors, stream: roadbed.subscribe(cursors.first, false), blocks: 0 };
     let mut compared = Ok(());
@@ -221,6 +227,8 @@ struct Deriver {
     plan: Plan,
     cursors: Cursors,
     ack_log: Option<PathBuf>,
+    /// How far it is, for whoever waits.
+    derived: watch::Sender<BlockNumber>,
     roads: mpsc::Sender<Road>,
 }
 
@@ -244,6 +252,7 @@ impl Deriver {
                 }
             }
             checkpoints.note(&road.qc);
+            self.derived.send_replace(road.range.end);
             if road.range.end <= first {
                 last_qc = Some(road.qc);
                 continue;

@@ -10,7 +10,7 @@ use super::frame::{FRAME_BYTES_MAX, Frame, length_bytes};
 use super::history::Road;
 use super::plan::Plan;
 
-// Once in so many, on average.
+// Once in so many QCs of each of four peers, on average; more peers do as much together.
 const DUPLICATE_QC: u64 = 8;
 const DUPLICATE_BLOCK: u64 = 8;
 const INVALID: u64 = 16;
@@ -19,13 +19,18 @@ const FRAME_TOO_LONG: u64 = 1000;
 const INVALID_ANSWER: u64 = 16;
 
 /// Decides, from a seed, what happens.
-pub(crate) struct Mischief(ChaCha8Rng);
+pub(crate) struct Mischief {
+    rng: ChaCha8Rng,
+    /// Fours of peers, at least one.
+    fours: u64,
+}
 
 impl Mischief {
     fn new(what: &'static str, plan: &Plan, numbers: [u64; 2]) -> Self {
         let mut hasher = CanonicalHasher::new("roadbed/demo/mischief");
         hasher.bytes(what.as_bytes()).u64(plan.seed).u64(numbers[0]).u64(numbers[1]);
-        Self(ChaCha8Rng::from_seed(hasher.finish()))
+        let fours = (plan.members.keys.len() as u64 / 4).max(1);
+        Self { rng: ChaCha8Rng::from_seed(hasher.finish()), fours }
     }
 
     /// For the answers of a peer.
@@ -43,13 +48,13 @@ impl Mischief {
     }
 
     fn once_in(&mut self, count: u64) -> bool {
-        self.0.next_u64().is_multiple_of(count)
+        self.rng.next_u64().is_multiple_of(count * self.fours)
     }
 
     /// A position below `len`, which is not 0.
     fn below(&mut self, len: usize) -> usize {
         // The remainder is below a usize.
-        usize::try_from(self.0.next_u64() % len as u64).unwrap_or(0)
+        usize::try_from(self.rng.next_u64() % len as u64).unwrap_or(0)
     }
 
     fn shuffle<T>(&mut self, items: &mut [T]) {

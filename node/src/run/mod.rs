@@ -24,12 +24,15 @@ mod signals;
 mod summary;
 mod validator;
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use roadbed::supervision::Faults;
 use roadbed::{Config, RetentionPolicy, Roadbed};
+use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{Cursors, Recovered};
+use tokio::sync::watch;
 
 pub(crate) use ack_log::AckLogError;
 pub(crate) use chain_check::ChainCheckError;
@@ -71,10 +74,25 @@ async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, N
     let restart = if args.chaos.is_some() { chaos::restart_policy() } else { defaults.restart.clone() };
     let segment_bytes = args.segment_bytes.unwrap_or(defaults.segment_bytes);
     let builder = Roadbed::builder(plan.members.committee.clone())
-        .config(Config { retention, restart, segment_bytes, ..defaults })
+        .config(Config {
+            retention,
+            restart,
+            segment_bytes,
+            accept_lost_qcs: args.accept_lost_qcs,
+            ..defaults
+        })
         .faults(faults);
     let builder = if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) };
     Ok(builder.start().await?)
+}
+
+/// Says every few seconds how far a check is. Never ends.
+async fn tell_patience(derived: watch::Receiver<BlockNumber>, cursors: Cursors) -> Infallible {
+    loop {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let (upto, end) = (*derived.borrow(), cursors.next_qc);
+        output::note(&format!("chain check: block {upto} of {end} is derived again; a signal cuts it short"));
+    }
 }
 
 /// Where the cursors stand right after a start.
@@ -152,10 +170,13 @@ impl Run<'_> {
     /// Compares what is served with the seed; `None` when a signal cut it short. The `patience`-th signal does.
     async fn check(&mut self, cursors: Cursors, patience: u32) -> Result<Option<Checked>, NodeError> {
         let began = Instant::now();
-        let check = chain_check::check(&self.plan, &self.roadbed, cursors, self.ack_log_to_check());
+        let (derived, derived_upto) = watch::channel(self.plan.first_block());
+        let ack_log = self.ack_log_to_check();
+        let check = chain_check::check(&self.plan, &self.roadbed, cursors, ack_log, derived);
         let mut signals = self.signals.clone();
         let checked = tokio::select! {
             checked = check => checked,
+            never = tell_patience(derived_upto, cursors) => match never {},
             name = signals.at_least(patience) => {
                 output::note(&format!("{name}: the chain check is cut short"));
                 self.summary.check_ended(CheckState::CutShort);
@@ -183,7 +204,7 @@ impl Run<'_> {
     async fn wait(
         &mut self,
         validator: &mut Validator,
-        until: Option<roadbed_messages::BlockNumber>,
+        until: Option<BlockNumber>,
     ) -> Result<String, NodeError> {
         let duration = self.args.duration;
         let time = async {

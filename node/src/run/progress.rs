@@ -111,10 +111,11 @@ impl Line {
     fn new(now: &Sample, before: Option<&Sample>, started: Instant) -> Self {
         let bytes = |sample: &Sample| (sample.stats.qcs.bytes + sample.stats.blocks.bytes) as f64 / 1e6;
         let blocks = |sample: &Sample| sample.status.cursors.next_block.0 as f64;
-        let per_s = |count: fn(&Sample) -> f64| {
-            let Some(before) = before else { return 0.0 };
-            let seconds = now.at.duration_since(before.at).as_secs_f64().max(1e-3);
-            (count(now) - count(before)) / seconds
+        let recovered = now.status.recovered.as_ref().map_or(0.0, |recovered| recovered.next_block.0 as f64);
+        let since = before.map_or(started, |before| before.at);
+        let seconds = now.at.duration_since(since).as_secs_f64().max(1e-3);
+        let per_s = |count: fn(&Sample) -> f64, at_start: f64| {
+            (count(now) - before.map_or(at_start, count)) / seconds
         };
         let cursors = &now.status.cursors;
         let state = match now.status.reasons.as_slice() {
@@ -124,9 +125,9 @@ impl Line {
         Self {
             seconds: now.at.duration_since(started).as_secs_f64(),
             block: cursors.next_block.0,
-            blocks_per_s: per_s(blocks),
+            blocks_per_s: per_s(blocks, recovered),
             durable_mb: bytes(now),
-            mb_per_s: per_s(bytes),
+            mb_per_s: per_s(bytes, 0.0),
             lag: cursors.next_block.0 - cursors.next_block_to_persist.0,
             stats: now.stats,
             restarts: Restarts::of(&now.status.workers).sum(),
