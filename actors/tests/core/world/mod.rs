@@ -20,7 +20,7 @@ use std::hash::{DefaultHasher, Hash as _};
 use std::time::Duration;
 
 use roadbed::Config;
-use roadbed::state::core::calls::Bound;
+use roadbed::state::core::calls::{Bound, Kind};
 use roadbed::state::core::{Answer, Bounds, Core, Effect, Input, Read, Request};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{
@@ -98,7 +98,10 @@ pub struct World {
     next_call: u64,
     pending: BTreeMap<CallId, Asked>,
     answers: BTreeMap<CallId, Result<Answer, Error>>,
-    with_verifier: BTreeSet<CallId>,
+    /// The jobs that the verifier was given and has not answered, with their bytes.
+    with_verifier: BTreeMap<CallId, u64>,
+    /// Calls whose callers have gone, but whose reads are still under way.
+    forgotten_reads: BTreeMap<CallId, Kind>,
     pub running: Option<Recovered>,
     pub stopped: Option<StopReason>,
     /// An ordered shutdown was asked for in this life of the core.
@@ -156,7 +159,8 @@ impl World {
             next_call: 0,
             pending: BTreeMap::new(),
             answers: BTreeMap::new(),
-            with_verifier: BTreeSet::new(),
+            with_verifier: BTreeMap::new(),
+            forgotten_reads: BTreeMap::new(),
             running: None,
             stopped: None,
             shutting_down: false,
@@ -229,6 +233,9 @@ impl World {
     pub fn forget(&mut self, call: CallId) {
         if let Some(asked) = self.pending.remove(&call) {
             self.ledger.over(&asked);
+            if self.reads.iter().any(|(reading, _)| *reading == call) {
+                self.forgotten_reads.extend(asked.kind.map(|kind| (call, kind)));
+            }
         }
         self.input(Input::Forget { call });
     }
@@ -302,8 +309,15 @@ impl World {
             Effect::Verify(Order { generation, order }) => {
                 let Some(life) = &mut self.verifier else { panic!("a job for nobody: {order:?}") };
                 assert_eq!(life.generation, generation, "a job for a life that is over");
-                assert!(self.with_verifier.insert(order.call), "a job is with the verifier once");
+                let bytes = self.pending[&order.call].bytes;
+                let again = self.with_verifier.insert(order.call, bytes);
+                assert!(again.is_none(), "a job is with the verifier once");
                 assert!(self.with_verifier.len() <= self.config.verify_jobs_max);
+                let bytes: u64 = self.with_verifier.values().sum();
+                let bytes_max = [self.config.bounds.push_qc, self.config.bounds.push_block]
+                    .iter()
+                    .fold(0_u64, |sum, bound| sum.saturating_add(bound.bytes_max));
+                assert!(self.with_verifier.len() == 1 || bytes <= bytes_max, "{bytes} bytes are with it");
                 if !life.dead {
                     life.jobs.push(order);
                 }
@@ -324,6 +338,7 @@ impl World {
                 self.running = Some(recovered);
             }
             Effect::Stop(reason) => {
+                self.forgotten_reads.clear();
                 self.check_stop(&reason);
                 self.seen.insert((
                     "stop",
@@ -614,6 +629,7 @@ impl World {
         self.pending.clear();
         self.answers.clear();
         self.with_verifier.clear();
+        self.forgotten_reads.clear();
         self.running = None;
         self.stopped = None;
         self.shutting_down = false;

@@ -17,6 +17,7 @@ impl World {
     pub fn finish_read(&mut self, position: usize) {
         let Some((call, read)) = self.reads.remove(position) else { return };
         let result = self.read(&read);
+        self.forgotten_reads.remove(&call);
         self.input(Input::ReadDone { call, result });
     }
 
