@@ -248,6 +248,23 @@ fn steady_flood_of_what_is_needed_does_not_keep_old_numbers_from_their_answer() 
 }
 
 #[test]
+fn jobs_whose_callers_have_gone_are_bounded_in_bytes() {
+    let config = Config { bounds: small_bounds(), ..Config::default() };
+    let mut world = World::started(&Setup { tx_bytes: 5_000, config, ..Setup::default() });
+    world.held.insert(ActorKind::Verifier);
+    for _ in 0..30 {
+        // The oracle adds up the bytes that are with the verifier.
+        let calls = [world.push_block(0), world.push_block(1), world.push_link(0)];
+        calls.into_iter().for_each(|call| world.forget(call));
+    }
+    let waits = world.push_link(0);
+    assert_eq!(world.fate(waits), "waits");
+    world.held.clear();
+    world.run();
+    assert_eq!(world.fate(waits), "ok");
+}
+
+#[test]
 fn get_that_memory_can_answer_displaces_nobody() {
     let mut world = crowded();
     let waiting: Vec<_> = (0..6).map(|n| world.get_block(20 + n)).collect();

@@ -229,21 +229,29 @@ fn lost_block_log_is_told_and_its_blocks_are_asked_for_again() {
 #[test]
 fn loss_that_an_overtaken_attempt_has_mended_is_told_all_the_same() {
     for killed in LOGS {
-        let mut world = World::started(&setup());
-        world.push_links(0..4);
-        world.crash(Config::default());
-        world.blocks.disk.lose();
-        world.excuse_lost_promises();
-        world.begin();
-        world.held.insert(ActorKind::QcWal);
-        world.work(ActorKind::QcWal);
-        world.run();
-        assert!(world.blocks.disk.facts().exists && world.running.is_none(), "the block log is made anew");
-        world.held.clear();
-        world.kill(killed, Cause::Error);
-        world.run_on();
-        let recovered = world.running.clone().unwrap();
-        assert_eq!(recovered.lost.unwrap(), "the block log is missing: blocks 0 to 12 are asked for again");
+        for first in [0, 3] {
+            let mut world = World::started(&setup());
+            world.push_links(0..4);
+            world.execute_all();
+            world.prune(first);
+            world.run();
+            world.crash(Config::default());
+            world.blocks.disk.lose();
+            world.excuse_lost_promises();
+            world.begin();
+            world.held.insert(ActorKind::QcWal);
+            world.work(ActorKind::QcWal);
+            world.run();
+            assert!(
+                world.blocks.disk.facts().exists && world.running.is_none(),
+                "the block log is made anew"
+            );
+            world.held.clear();
+            world.kill(killed, Cause::Error);
+            world.run_on();
+            let told = world.running.clone().unwrap().lost.unwrap();
+            assert_eq!(told, format!("the block log is missing: blocks {first} to 12 are asked for again"));
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use roadbed_messages::HeaderHash;
 use roadbed_messages::api::workers::CallId;
 use roadbed_messages::api::{ActorKind, GetBlockByHash};
 
-use crate::world::{Setup, World};
+use crate::world::{Setup, World, small_bounds};
 
 /// A world with forty links in it, of which memory holds next to nothing.
 fn world() -> World {
@@ -115,6 +115,30 @@ fn app_proposal_whose_qc_was_let_go_of_is_read() {
     assert_eq!(world.fates(&proposals), ["waits"; 2]);
     world.run();
     assert_eq!(world.fates(&proposals), ["ok"; 2]);
+}
+
+#[test]
+fn reads_whose_callers_have_gone_are_bounded_like_the_others() {
+    let config = Config { memory_bytes_max: 0, bounds: small_bounds(), ..Config::default() };
+    let mut world = World::started(&Setup { config, ..Setup::default() });
+    world.push_links(0..4);
+    for _ in 0..6 {
+        let call = world.get_block(1);
+        assert_eq!(world.fate(call), "waits");
+        world.forget(call);
+    }
+    let refused = world.get_block(1);
+    assert_eq!((world.fate(refused), world.reads()), ("busy", 6));
+    world.finish_read(3);
+    let call = world.get_block(1);
+    assert_eq!(world.fate(call), "waits");
+    world.run();
+    assert_eq!(world.fate(call), "ok");
+    let left = world.get_block(2);
+    world.forget(left);
+    let shutdown = world.ask(Request::Shutdown);
+    world.run();
+    assert_eq!(world.fate(shutdown), "ok", "nobody waits for a read that nobody waits for");
 }
 
 #[test]

@@ -223,6 +223,29 @@ fn verifier_that_fails_is_given_its_jobs_again() {
 }
 
 #[test]
+fn job_that_a_life_ended_with_shares_its_batch_with_no_other_from_then_on() {
+    let alone = |world: &World| -> Vec<bool> {
+        let jobs = world.effects.iter();
+        jobs.filter_map(|effect| match effect {
+            Effect::Verify(job) => Some(job.order.alone),
+            _ => None,
+        })
+        .collect()
+    };
+    let mut world = world();
+    world.held.insert(ActorKind::Verifier);
+    world.push_link(2);
+    assert_eq!(alone(&world), [false]);
+    fail(&mut world, ActorKind::Verifier, Cause::Panic);
+    world.tick();
+    world.work(ActorKind::Verifier);
+    world.run_reports();
+    assert_eq!(alone(&world), [true]);
+    world.push_link(3);
+    assert_eq!(alone(&world), [false]);
+}
+
+#[test]
 fn scenario_25_job_that_always_kills_the_verifier_errs_and_the_others_are_served() {
     let mut world = world();
     world.held.insert(ActorKind::Verifier);
@@ -523,16 +546,15 @@ fn log_that_lags_is_given_so_many_orders_and_then_larger_ones() {
 
 #[test]
 fn what_a_log_has_to_catch_up_with_comes_in_orders_of_bounded_size() {
-    let config = Config { window_blocks: 10_000, ..Config::default() };
-    let setup = Setup { blocks_per_qc: 100, qcs: 50, config, ..Setup::default() };
-    for actor in LOGS {
-        let mut world = World::started(&setup);
+    for (actor, blocks_per_qc, qcs) in [(ActorKind::QcWal, 1, 1_100), (ActorKind::BlockWal, 100, 50)] {
+        let config = Config { window_blocks: 10_000, ..Config::default() };
+        let mut world = World::started(&Setup { blocks_per_qc, qcs, config, ..Setup::default() });
         world.held.insert(actor);
-        world.push_links(0..50);
+        world.push_links(0..qcs);
         world.held.clear();
         // The fake log holds the records of every order against the limit.
         world.run();
-        assert_eq!(world.cursor_numbers()[2..], [5_000; 3]);
+        assert_eq!(world.cursor_numbers()[2..], [(blocks_per_qc * qcs) as u64; 3]);
     }
 }
 

@@ -128,6 +128,8 @@ pub enum Pending {
     TryGet,
     /// The same, by its header's hash.
     ByHash,
+    /// Nobody waits for it any more, but its read is still under way.
+    Forgotten,
     /// Anything that came before recovery was done.
     Early(Request),
     /// A pruning: the range that it took out.

@@ -248,8 +248,9 @@ pub struct Core {
     /// `None` without a data directory: everything counts as durable at once.
     logs: Option<Logs>,
     workers: Workers,
-    /// Jobs with the verifier's present life.
-    verifying: BTreeMap<CallId, Generation>,
+    /// Jobs with the verifier's present life, and the bytes that each keeps in memory, whoever still waits for it.
+    verifying: BTreeMap<CallId, u64>,
+    verifying_bytes: u64,
     /// Whether the next job should be one that the chain may need to go on.
     needed_job_next: bool,
     rejected: BTreeMap<&'static str, u64>,
@@ -274,6 +275,7 @@ impl Core {
             logs: with_logs.then(|| Logs::new(first_block)),
             workers: Workers::new(with_logs),
             verifying: BTreeMap::new(),
+            verifying_bytes: 0,
             needed_job_next: true,
             rejected: BTreeMap::new(),
             effects: Vec::new(),
@@ -288,7 +290,7 @@ impl Core {
         match input {
             Input::Begin => self.begin(),
             Input::Call { call, request } => self.on_call(call, request),
-            Input::Forget { call } => drop(self.calls.remove(call)),
+            Input::Forget { call } => self.on_forget(call),
             Input::Report(report) => self.on_report(report),
             Input::ReadDone { call, result } => self.on_read(call, result),
             Input::Loaded(result) => self.on_loaded(result),
@@ -393,11 +395,26 @@ impl Core {
         self.admit(call, kind, number.0, 0, Stage::Waiting, pending);
     }
 
+    /// The caller has gone. A read that is under way keeps the call's place until it ends: that is what bounds reads.
+    fn on_forget(&mut self, call: CallId) {
+        match self.calls.get(call).map(|call| call.stage) {
+            Some(Stage::Reading) => {
+                if let Some(pending) = self.calls.pending_mut(call) {
+                    *pending = Pending::Forgotten;
+                }
+            }
+            _ => drop(self.calls.remove(call)),
+        }
+    }
+
     /// Answers a call and takes it out of the table.
     fn answer(&mut self, call: CallId, answer: Result<Answer, Error>) {
-        let kind = self.calls.remove(call).map(|call| call.kind);
-        match (answer, kind) {
-            (Err(error), Some(kind)) => self.refuse(kind, call, error),
+        let removed = self.calls.remove(call);
+        if let Some(Call { pending: Pending::Forgotten, .. }) = removed {
+            return;
+        }
+        match (answer, removed) {
+            (Err(error), Some(removed)) => self.refuse(removed.kind, call, error),
             (answer, _) => self.effects.push(Effect::Reply { call, answer }),
         }
     }

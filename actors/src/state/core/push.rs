@@ -110,12 +110,19 @@ impl Core {
     /// to go on, so that a flood of pushes of what is long there can't keep those away.
     pub(super) fn issue_jobs(&mut self) {
         let Some(generation) = self.workers.up(ActorKind::Verifier) else { return };
+        let bounds = &self.config.bounds;
+        let bytes_max = bounds.push_qc.bytes_max.saturating_add(bounds.push_block.bytes_max);
         while self.verifying.len() < self.config.verify_jobs_max {
             let Cursors { next_block, next_qc, .. } = self.cursors();
             let needed = if self.needed_job_next { next_block.0 } else { 0 };
             let Some(id) = self.calls.next_queued(needed) else { return };
-            self.needed_job_next = !self.needed_job_next;
             let Some(call) = self.calls.get(id) else { return };
+            let bytes = call.bytes;
+            // Jobs whose callers have gone, or had to make room, are in no table, but in memory all the same.
+            if !self.verifying.is_empty() && self.verifying_bytes.saturating_add(bytes) > bytes_max {
+                return;
+            }
+            self.needed_job_next = !self.needed_job_next;
             let (qc, blocks) = match &call.pending {
                 // The signatures of a stale QC need no check: it is not inserted.
                 Pending::PushQc(push) if call.number < next_qc.0 => (None, push.blocks.clone()),
@@ -125,16 +132,16 @@ impl Core {
             };
             let alone = call.suspected;
             self.calls.set_stage(id, Stage::Verifying);
-            self.verifying.insert(id, generation);
+            self.verifying.insert(id, bytes);
+            self.verifying_bytes = self.verifying_bytes.saturating_add(bytes);
             let order = VerifyJob { call: id, qc, blocks, alone };
             self.effects.push(Effect::Verify(Order { generation, order }));
         }
     }
 
     pub(super) fn on_verified(&mut self, id: CallId, outcome: Verified) {
-        if self.verifying.remove(&id).is_none() {
-            return;
-        }
+        let Some(bytes) = self.verifying.remove(&id) else { return };
+        self.verifying_bytes = self.verifying_bytes.saturating_sub(bytes);
         self.workers.progressed(ActorKind::Verifier);
         let Some(call) = self.calls.get(id) else { return };
         match (call.kind, outcome) {
@@ -214,6 +221,7 @@ impl Core {
 
     /// Queues the verifier's unanswered jobs again, except one that has now ended too many of its lives.
     pub(super) fn requeue_jobs(&mut self, suspect: Option<CallId>, last_error: &str) {
+        self.verifying_bytes = 0;
         for id in std::mem::take(&mut self.verifying).into_keys() {
             let Some(failures) = self.calls.suspect(id, suspect == Some(id)) else { continue };
             if failures >= VERIFIER_DEATHS_MAX {

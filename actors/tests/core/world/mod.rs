@@ -11,6 +11,7 @@ mod callers;
 mod disk;
 mod luck;
 mod oracle;
+mod readers;
 mod source;
 mod workers;
 
@@ -19,14 +20,14 @@ use std::hash::{DefaultHasher, Hash as _};
 use std::time::Duration;
 
 use roadbed::Config;
-use roadbed::state::core::calls::Bound;
-use roadbed::state::core::{Answer, Bounds, Core, Effect, Input, Read, ReadError, Request};
+use roadbed::state::core::calls::{Bound, Kind};
+use roadbed::state::core::{Answer, Bounds, Core, Effect, Input, Read, Request};
+use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{
     CallId, Cause, Event, Generation, Loaded, Order, Report, Verified, VerifyJob, WalOrder, WalStart,
 };
 use roadbed_messages::api::{ActorKind, Cursors, Error, Recovered, StartError, StopReason, WalKind};
 use roadbed_messages::testing::{self, ChainShape, TestCommittee};
-use roadbed_messages::{BlockNumber, HeaderHash};
 
 pub use callers::hash;
 pub use disk::Record;
@@ -97,7 +98,10 @@ pub struct World {
     next_call: u64,
     pending: BTreeMap<CallId, Asked>,
     answers: BTreeMap<CallId, Result<Answer, Error>>,
-    with_verifier: BTreeSet<CallId>,
+    /// The jobs that the verifier was given and has not answered, with their bytes.
+    with_verifier: BTreeMap<CallId, u64>,
+    /// Calls whose callers have gone, but whose reads are still under way.
+    forgotten_reads: BTreeMap<CallId, Kind>,
     pub running: Option<Recovered>,
     pub stopped: Option<StopReason>,
     /// An ordered shutdown was asked for in this life of the core.
@@ -155,7 +159,8 @@ impl World {
             next_call: 0,
             pending: BTreeMap::new(),
             answers: BTreeMap::new(),
-            with_verifier: BTreeSet::new(),
+            with_verifier: BTreeMap::new(),
+            forgotten_reads: BTreeMap::new(),
             running: None,
             stopped: None,
             shutting_down: false,
@@ -228,6 +233,9 @@ impl World {
     pub fn forget(&mut self, call: CallId) {
         if let Some(asked) = self.pending.remove(&call) {
             self.ledger.over(&asked);
+            if self.reads.iter().any(|(reading, _)| *reading == call) {
+                self.forgotten_reads.extend(asked.kind.map(|kind| (call, kind)));
+            }
         }
         self.input(Input::Forget { call });
     }
@@ -301,8 +309,15 @@ impl World {
             Effect::Verify(Order { generation, order }) => {
                 let Some(life) = &mut self.verifier else { panic!("a job for nobody: {order:?}") };
                 assert_eq!(life.generation, generation, "a job for a life that is over");
-                assert!(self.with_verifier.insert(order.call), "a job is with the verifier once");
+                let bytes = self.pending[&order.call].bytes;
+                let again = self.with_verifier.insert(order.call, bytes);
+                assert!(again.is_none(), "a job is with the verifier once");
                 assert!(self.with_verifier.len() <= self.config.verify_jobs_max);
+                let bytes: u64 = self.with_verifier.values().sum();
+                let bytes_max = [self.config.bounds.push_qc, self.config.bounds.push_block]
+                    .iter()
+                    .fold(0_u64, |sum, bound| sum.saturating_add(bound.bytes_max));
+                assert!(self.with_verifier.len() == 1 || bytes <= bytes_max, "{bytes} bytes are with it");
                 if !life.dead {
                     life.jobs.push(order);
                 }
@@ -323,6 +338,7 @@ impl World {
                 self.running = Some(recovered);
             }
             Effect::Stop(reason) => {
+                self.forgotten_reads.clear();
                 self.check_stop(&reason);
                 self.seen.insert((
                     "stop",
@@ -526,107 +542,6 @@ impl World {
         self.input(Input::Report(Report { actor, generation, event }));
     }
 
-    // ---- readers and recovery ---------------------------------------------------------------------------------
-
-    pub fn reads(&self) -> usize {
-        self.reads.len()
-    }
-
-    /// Answers the read at a position.
-    pub fn finish_read(&mut self, position: usize) {
-        let Some((call, read)) = self.reads.remove(position) else { return };
-        let result = self.read(&read);
-        self.input(Input::ReadDone { call, result });
-    }
-
-    /// What the files hold, checked the way the readers do: every block against its QC.
-    fn read(&mut self, read: &Read) -> Result<Answer, ReadError> {
-        let global = |number: u64| {
-            let Some(Record::Block(block)) = self.blocks.disk.record(number).map(|stored| &stored.record)
-            else {
-                return Err(ReadError::Missing);
-            };
-            let Some(Record::Qc(qc)) = self.qcs.disk.record(number).map(|stored| &stored.record) else {
-                return Err(ReadError::Missing);
-            };
-            if self.damaged.contains(&number) {
-                let number = BlockNumber(number);
-                return Err(ReadError::Damaged { number, detail: "its checksum is wrong".to_owned() });
-            }
-            Ok((block.clone(), qc.global_block(BlockNumber(number), block).unwrap()))
-        };
-        match read {
-            Read::Qc(number) => match self.qcs.disk.record(number.0).map(|stored| &stored.record) {
-                Some(Record::Qc(qc)) => Ok(Answer::Qc(qc.qc().clone())),
-                _ => Err(ReadError::Missing),
-            },
-            Read::Block(number) => Ok(Answer::Block(global(number.0)?.0.block().clone())),
-            Read::GlobalBlock(number) => Ok(Answer::GlobalBlock(global(number.0)?.1)),
-            Read::GlobalBlocks(range) => {
-                let first = global(range.start.0)?.1;
-                let rest =
-                    (range.start.0 + 1..range.end.0).map_while(|n| global(n).ok().map(|found| found.1));
-                let rest: Vec<_> = rest.collect();
-                let kept = usize::try_from(self.luck.part_of(rest.len() as u64)).unwrap();
-                Ok(Answer::GlobalBlocks([first].into_iter().chain(rest.into_iter().take(kept)).collect()))
-            }
-            Read::ByHash(hash) => match self.stored_number_of(hash) {
-                Some(number) => Ok(Answer::GlobalBlock(global(number)?.1)),
-                None => Err(ReadError::Missing),
-            },
-        }
-    }
-
-    fn stored_number_of(&self, hash: &HeaderHash) -> Option<u64> {
-        let number = self.source.number_of(hash)?;
-        self.blocks.disk.record(number).map(|_| number)
-    }
-
-    pub fn loads(&self) -> usize {
-        self.loads.len()
-    }
-
-    /// What recovery's loader finds: every QC from `verify_from` on, and as many blocks as it likes.
-    fn load(&mut self, verify_from: u64, next_block: u64, next_qc: u64) -> Loaded {
-        let (mut qcs, mut blocks) = (Vec::new(), Vec::new());
-        let blocks_from = next_block - self.luck.part_of(next_block - verify_from);
-        // The logs are not open yet: what the plan will drop is still there, and is not read.
-        let kept =
-            |stored: &&disk::Stored, end: u64| stored.range.end > blocks_from && stored.range.end <= end;
-        for stored in self.qcs.disk.durable().filter(|stored| kept(stored, next_qc)) {
-            if let Record::Qc(qc) = &stored.record {
-                qcs.push((stored.index, qc.clone()));
-            }
-        }
-        for stored in self.blocks.disk.durable().filter(|stored| kept(stored, next_block)) {
-            if let Record::Block(block) = &stored.record {
-                blocks.push(block.clone());
-            }
-        }
-        Loaded { qcs, blocks }
-    }
-
-    /// The lives of the logs that State knows of.
-    fn log_lives(&self) -> [Option<Generation>; 2] {
-        [&self.qcs, &self.blocks].map(|log| log.life.as_ref().map(|life| life.generation))
-    }
-
-    /// Lets the oldest load end. One whose log has failed under it may fail as well.
-    pub fn finish_load(&mut self) {
-        let Some((loaded, lives)) = self.loads.pop_front() else { return };
-        assert!(self.loads.is_empty(), "one load at a time: nothing else tells their answers apart");
-        let stale = lives != self.log_lives();
-        let result = if stale && self.luck.chance(50) { Err(lost_log()) } else { Ok(loaded) };
-        self.input(Input::Loaded(result));
-    }
-
-    /// Makes the oldest load fail, as it does when a log fails under it.
-    pub fn fail_load(&mut self) {
-        if self.loads.pop_front().is_some() {
-            self.input(Input::Loaded(Err(lost_log())));
-        }
-    }
-
     // ---- time and everything at once ---------------------------------------------------------------------------
 
     /// Lets time pass, up to whatever the core wants to be woken for.
@@ -714,6 +629,7 @@ impl World {
         self.pending.clear();
         self.answers.clear();
         self.with_verifier.clear();
+        self.forgotten_reads.clear();
         self.running = None;
         self.stopped = None;
         self.shutting_down = false;
@@ -728,10 +644,6 @@ impl World {
         self.begin();
         self.run();
     }
-}
-
-fn lost_log() -> StartError {
-    StartError::Failed { detail: "the log was closed while it was read".to_owned() }
 }
 
 fn any_order<R>(order: WalOrder<R>, record: fn(R) -> Record) -> WalOrder<Record> {
