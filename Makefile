@@ -49,6 +49,10 @@ fmt: ## Format everything
 bench: ## Benchmarks beside their physical limits, into target/bench/report.json
 	$(CARGO) run --release --package roadbed-benches -- $(ARGS)
 
+.PHONY: sync-audit
+sync-audit: ## Every sync point of the log beside the test that fails without it
+	$(CARGO) test --package roadbed-wal --all-features --test it sync_audit -- --nocapture
+
 .PHONY: soak
 soak: ## Random faults under load for SECONDS_MAX seconds (3600); SEED=n replays one round
 	ROADBED_CHAOS_SECONDS=$(SECONDS_MAX) $(CARGO) test --release --package roadbed-tests --test chaos -- --nocapture

@@ -73,6 +73,9 @@ pub(crate) struct RunArgs {
     /// Prune blocks this long after they were executed, such as 1h [default: keep all]
     #[arg(long, env = "ROADBED_RETAIN_AGE", value_parser = duration::parse, value_name = "TIME")]
     pub(crate) retain_age: Option<Duration>,
+    /// Start although the QC log is lost: the blocks are moved aside, kept, and both logs are filled anew
+    #[arg(long, env = "ROADBED_ACCEPT_LOST_QCS")]
+    pub(crate) accept_lost_qcs: bool,
     /// Append `number hash` for each app hash that was answered; checked when started with it again
     #[arg(long, env = "ROADBED_ACK_LOG", value_name = "FILE")]
     pub(crate) ack_log: Option<PathBuf>,

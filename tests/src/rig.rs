@@ -2,11 +2,13 @@
 
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 
 use roadbed::supervision::{Fault, Faults, Gate};
-use roadbed::{Config, Roadbed};
+use roadbed::{Builder, Config, Roadbed};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{ActorKind, GetGlobalBlock, GetQc, Recovered, StartError};
+use roadbed_wal::sim::SimStorage;
 use tempfile::TempDir;
 
 use crate::{Client, Craft, Fixture};
@@ -63,14 +65,48 @@ impl Rig {
         config: Config,
         dir: TempDir,
     ) -> Result<Self, (StartError, TempDir)> {
-        let faults = Faults::default();
-        let builder = fixture.builder().data_dir(dir.path()).config(config.clone()).faults(faults.clone());
-        let roadbed = match builder.start().await {
-            Ok(roadbed) => roadbed,
-            Err(error) => return Err((error, dir)),
-        };
+        Self::in_dir_with(fixture, config, dir, Faults::default()).await
+    }
+
+    /// Starts on this directory with faults that may strike during the start.
+    ///
+    /// # Errors
+    /// When the start is refused; the directory is given back.
+    pub async fn in_dir_with(
+        fixture: Fixture,
+        config: Config,
+        dir: TempDir,
+        faults: Faults,
+    ) -> Result<Self, (StartError, TempDir)> {
+        let builder = fixture.builder().data_dir(dir.path());
+        match Self::built(builder, fixture, config, faults).await {
+            Ok(rig) => Ok(Self { dir: Some(dir), ..rig }),
+            Err(error) => Err((error, dir)),
+        }
+    }
+
+    /// Starts on a simulated disk.
+    ///
+    /// # Errors
+    /// When the start is refused.
+    pub async fn on_simulated(
+        fixture: Fixture,
+        config: Config,
+        disk: &SimStorage,
+    ) -> Result<Self, StartError> {
+        let builder = fixture.builder().data_dir("/store").storage(Arc::new(disk.clone()));
+        Self::built(builder, fixture, config, Faults::default()).await
+    }
+
+    async fn built(
+        builder: Builder,
+        fixture: Fixture,
+        config: Config,
+        faults: Faults,
+    ) -> Result<Self, StartError> {
+        let roadbed = builder.config(config.clone()).faults(faults.clone()).start().await?;
         let client = Client::new(roadbed.addr());
-        Ok(Self { fixture, config, roadbed, faults, client, dir: Some(dir) })
+        Ok(Self { fixture, config, roadbed, faults, client, dir: None })
     }
 
     /// Starts without a directory.
@@ -83,11 +119,9 @@ impl Rig {
     /// # Panics
     /// When the start is refused.
     pub async fn in_memory_configured(fixture: Fixture, config: Config) -> Self {
-        let faults = Faults::default();
-        let builder = fixture.builder().in_memory().config(config.clone()).faults(faults.clone());
-        let roadbed = builder.start().await.expect("the start is not refused");
-        let client = Client::new(roadbed.addr());
-        Self { fixture, config, roadbed, faults, client, dir: None }
+        let builder = fixture.builder().in_memory();
+        let started = Self::built(builder, fixture, config, Faults::default()).await;
+        started.expect("the start is not refused")
     }
 
     /// Shuts down in order, and starts again on the same directory.

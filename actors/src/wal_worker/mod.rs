@@ -11,7 +11,9 @@
 //! - What has arrived while a group was syncing goes into the next group; each group is reported when it is durable.
 //! - The thread owns the log, and with it the log's lock, until it ends: a thread that hangs can never wake beside
 //!   a second writer. The next life of the worker waits for the end of the one before.
-//! - After any failed write or sync the log is dropped; the next life begins at the durable point it is given.
+//! - After any failed write or sync the log is dropped; the next life begins at the durable point it is given. A log
+//!   that merely found no space for its next segment is sound: it is left to the next life as it is, so that trying
+//!   again takes no space, and pruning goes on.
 
 mod actor;
 mod record;

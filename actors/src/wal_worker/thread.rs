@@ -24,9 +24,10 @@ const IDLE_AFTER: Duration = Duration::from_millis(20);
 /// Between two steps of it, so that the other log's writes find the disk free.
 const IDLE_STEP_PAUSE: Duration = Duration::from_millis(2);
 
-/// Held by a log's I/O thread for its whole life: lives of one worker follow each other, they never overlap.
+/// Held by a log's I/O thread for its whole life: lives of one worker follow each other, they never overlap. A life that
+/// ended for want of space leaves its log to the next one, for opening it anew would take a segment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tenancy(Arc<Mutex<()>>);
+pub(crate) struct Tenancy(Arc<Mutex<Option<Log>>>);
 
 /// What a thread needs besides its orders.
 pub(crate) struct ThreadContext {
@@ -77,9 +78,9 @@ impl ThreadContext {
     ) {
         let life = AssertUnwindSafe(|| {
             let tenancy = self.tenancy.clone();
-            // A panic of the life before has told its own story; the lock guards no data.
-            let _tenant = tenancy.0.lock().unwrap_or_else(PoisonError::into_inner);
-            self.live(&start, orders, &report)
+            // A panic of the life before has told its own story, and has left no log.
+            let mut left = tenancy.0.lock().unwrap_or_else(PoisonError::into_inner);
+            self.live(&start, orders, &report, &mut left)
         });
         let end = match catch_unwind(life) {
             Ok(Ok(())) => Event::Closed,
@@ -96,9 +97,12 @@ impl ThreadContext {
         start: &WalStart,
         orders: &Receiver<WalOrder<R>>,
         report: &impl Fn(Event),
+        left: &mut Option<Log>,
     ) -> Result<(), Failure> {
+        let left_by_last_life = left.take();
         let mut log = match start {
             WalStart::Judge => {
+                drop(left_by_last_life);
                 let judged = self.operation(R::WAL, || Ok(self.judge()?))?;
                 // Recovery reads what is there before anything is written.
                 self.reader.set(judged.try_reader());
@@ -106,28 +110,55 @@ impl ThreadContext {
                 let Ok(WalOrder::Open(plan)) = orders.recv() else { return Err(Failure::Abandoned) };
                 self.operation(R::WAL, || self.carry_out::<R>(judged, &plan))?
             }
-            WalStart::Resume { next_index, drop_below } => self.operation(R::WAL, || {
-                let mut log = self.judge()?.open_at(*next_index)?;
-                drop_ended_by(&mut log, *drop_below)?;
-                Ok(log)
+            WalStart::Resume { next_index, .. } => self.operation(R::WAL, || {
+                match left_by_last_life.filter(|log| log.durable_next() == *next_index) {
+                    Some(log) => Ok(log),
+                    None => Ok(self.judge()?.open_at(*next_index)?),
+                }
             })?,
         };
+        match self.serve(&mut log, start, orders, report) {
+            Ok(()) => self.operation(R::WAL, || Ok(log.close()?)),
+            Err(failure) => {
+                if failure.is_disk_full() && log.poisoned().is_none() {
+                    *left = Some(log);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Carries out orders until the one to close.
+    fn serve<R: Record>(
+        &self,
+        log: &mut Log,
+        start: &WalStart,
+        orders: &Receiver<WalOrder<R>>,
+        report: &impl Fn(Event),
+    ) -> Result<(), Failure> {
+        if let WalStart::Resume { next_index, drop_below } = start {
+            // What waits beyond the durable point comes again.
+            log.truncate_after(*next_index)?;
+            let first = log.range().start;
+            self.heartbeat.during(CallId(0), || drop_ended_by(log, *drop_below))?;
+            if log.range().start != first {
+                report(Event::Truncated { first: *drop_below });
+            }
+        }
         self.reader.set(Some(log.reader()));
         report(Event::Opened { next_index: log.range().end });
         loop {
-            let mut next = Some(self.next_order::<R>(&mut log, orders)?);
+            let mut next = Some(self.next_order::<R>(log, orders)?);
             while let Some(order) = next.take() {
                 match order {
                     WalOrder::Append { first_index, records } => {
-                        next = self.append_group(&mut log, first_index, records, orders, report)?;
+                        next = self.append_group(log, first_index, records, orders, report)?;
                     }
                     WalOrder::TruncateBefore { first } => {
-                        self.operation(R::WAL, || Ok(drop_ended_by(&mut log, first)?))?;
+                        self.operation(R::WAL, || Ok(drop_ended_by(log, first)?))?;
                         report(Event::Truncated { first });
                     }
-                    WalOrder::Close => {
-                        return self.operation(R::WAL, || Ok(log.close()?));
-                    }
+                    WalOrder::Close => return Ok(()),
                     WalOrder::Open(_) => {}
                 }
             }
@@ -156,7 +187,8 @@ impl ThreadContext {
     }
 
     /// Makes one group durable: the records of one order, and of whatever has come since, up to the group's size.
-    /// Answers the order that ended the group, if it was another kind.
+    /// Answers the order that ended the group, if it was another kind. What became durable before a failure is reported
+    /// all the same.
     fn append_group<R: Record>(
         &self,
         log: &mut Log,
@@ -167,17 +199,18 @@ impl ThreadContext {
     ) -> Result<Option<WalOrder<R>>, Failure> {
         let mut index = first_index;
         let mut group = records;
-        let mut upto = BlockNumber(0);
+        let mut ends = Vec::new();
         let mut next = None;
-        let next_index = self.operation(R::WAL, || {
+        let synced = self.operation(R::WAL, || {
             let (mut bytes, mut count) = (0, 0);
             loop {
                 for record in group.drain(..) {
                     let length = record.encoded_len();
-                    upto = record.end(index);
-                    log.append_with(index, upto.0, record.digest(), length, |buffer| {
+                    let end = record.end(index);
+                    log.append_with(index, end.0, record.digest(), length, |buffer| {
                         record.encode_into(buffer)
                     })?;
+                    ends.push(end);
                     index += 1;
                     count += 1;
                     bytes += length as u64;
@@ -198,12 +231,16 @@ impl ThreadContext {
                 }
             }
             let began = Instant::now();
-            let durable = log.sync()?;
+            log.sync()?;
             self.stats.synced(began.elapsed(), count, bytes);
-            Ok(durable)
-        })?;
-        report(Event::Durable { next_index, upto });
-        Ok(next)
+            Ok(())
+        });
+        let next_index = log.durable_next();
+        let durable = usize::try_from(next_index.saturating_sub(first_index)).unwrap_or(usize::MAX);
+        if let Some(upto) = durable.checked_sub(1).and_then(|last| ends.get(last)) {
+            report(Event::Durable { next_index, upto: *upto });
+        }
+        synced.map(|()| next)
     }
 
     /// Runs one operation between two beats, with the faults that were injected for it.
@@ -275,6 +312,14 @@ fn died(cause: Cause, error: String) -> Event {
 }
 
 impl Failure {
+    fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Wal(error) => error.is_disk_full(),
+            Self::Injected(injected) => *injected == Injected::DiskFull,
+            Self::Corrupt(_) | Self::Abandoned => false,
+        }
+    }
+
     /// What State learns. While a log is judged for the first time, an error that trying again can't mend refuses
     /// the start.
     fn into_event(self, dir: &std::path::Path, start: &WalStart) -> Event {
@@ -285,10 +330,8 @@ impl Failure {
             Self::Wal(error) if error.is_disk_full() => died(Cause::DiskFull, error.to_string()),
             Self::Wal(error) if error.is_corruption() => died(Cause::Corruption, error.to_string()),
             Self::Wal(error) => died(Cause::Error, error.to_string()),
-            Self::Injected(injected) => {
-                let cause = if injected == Injected::DiskFull { Cause::DiskFull } else { Cause::Error };
-                died(cause, injected.to_string())
-            }
+            Self::Injected(Injected::DiskFull) => died(Cause::DiskFull, Injected::DiskFull.to_string()),
+            Self::Injected(Injected::Error) => died(Cause::Error, Injected::Error.to_string()),
             Self::Corrupt(detail) => Event::Refused(StartError::Corrupt { detail }),
             Self::Abandoned => died(Cause::Stopped, "nobody gives orders any more".to_owned()),
         }

@@ -230,8 +230,10 @@ fn steady_flood_of_what_is_needed_does_not_keep_old_numbers_from_their_answer() 
     world.push_qc_alone(2);
     world.run();
     world.held.insert(ActorKind::Verifier);
+    // The verifier has what it takes before the old number comes.
+    let mut flood: Vec<_> = (0..2).map(|_| world.push_block(7)).collect();
     let old = world.push_block(0);
-    let mut flood: Vec<_> = (0..5).map(|_| world.push_block(7)).collect();
+    flood.extend((0..3).map(|_| world.push_block(7)).collect::<Vec<_>>());
     let mut jobs = 0;
     while world.fate(old) == "waits" {
         world.work(ActorKind::Verifier);
@@ -289,6 +291,16 @@ fn calls_that_come_early_keep_to_the_bounds_of_their_kinds() {
         ["ok", "waits", "ok", "ok", "ok", "not_found", "not_found", "ok", "ok"],
         "taken up in their order when recovery is done"
     );
+}
+
+#[test]
+fn copies_that_come_early_have_no_reserve_beyond_the_bound() {
+    let config = Config { bounds: small_bounds(), ..Config::default() };
+    let mut world = World::new(&Setup { config, ..Setup::default() });
+    world.begin();
+    let copies: Vec<_> = (0..30).map(|_| world.push_block(0)).collect();
+    assert_eq!(world.fates(&copies)[..6], ["waits"; 6]);
+    assert_eq!(world.fates(&copies)[6..], ["busy"; 24]);
 }
 
 #[test]

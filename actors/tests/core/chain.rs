@@ -2,13 +2,18 @@
 
 use roadbed::state::core::chain::Chain;
 use roadbed_messages::BlockNumber;
-use roadbed_messages::testing;
+use roadbed_messages::testing::{self, ChainShape};
 
 use crate::world::Source;
 
+fn source(links: usize) -> Source {
+    let shape = ChainShape { blocks_per_qc: 3, txs_per_block: 1, tx_bytes: 16, ..ChainShape::default() };
+    Source::new(1, &testing::committee(1, 4), shape, links)
+}
+
 /// A chain that holds the first links of a source, all of it durable.
 fn chain(links: usize) -> (Source, Chain) {
-    let source = Source::new(1, &testing::committee(1, 4), 3, links);
+    let source = source(links);
     let mut chain = Chain::new(BlockNumber(0));
     for link in &source.links {
         chain.insert_qc(link.verified.clone());
@@ -43,7 +48,7 @@ fn memory_keeps_the_newest_blocks_and_their_qcs_within_its_limit() {
 
 #[test]
 fn nothing_goes_that_is_not_durable_with_its_qc() {
-    let source = Source::new(1, &testing::committee(1, 4), 3, 3);
+    let source = source(3);
     let mut chain = Chain::new(BlockNumber(0));
     for link in &source.links {
         chain.insert_qc(link.verified.clone());
@@ -84,7 +89,7 @@ fn cursors_keep_their_order_whatever_the_logs_claim() {
 #[test]
 #[should_panic(expected = "QCs are inserted without a gap")]
 fn qc_with_a_gap_before_it_never_gets_in() {
-    let source = Source::new(1, &testing::committee(1, 4), 3, 3);
+    let source = source(3);
     Chain::new(BlockNumber(0)).insert_qc(source.links[1].verified.clone());
 }
 

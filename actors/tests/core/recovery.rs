@@ -227,6 +227,43 @@ fn lost_block_log_is_told_and_its_blocks_are_asked_for_again() {
 }
 
 #[test]
+fn loss_that_an_overtaken_attempt_has_mended_is_told_all_the_same() {
+    for killed in LOGS {
+        let mut world = World::started(&setup());
+        world.push_links(0..4);
+        world.crash(Config::default());
+        world.blocks.disk.lose();
+        world.excuse_lost_promises();
+        world.begin();
+        world.held.insert(ActorKind::QcWal);
+        world.work(ActorKind::QcWal);
+        world.run();
+        assert!(world.blocks.disk.facts().exists && world.running.is_none(), "the block log is made anew");
+        world.held.clear();
+        world.kill(killed, Cause::Error);
+        world.run_on();
+        let recovered = world.running.clone().unwrap();
+        assert_eq!(recovered.lost.unwrap(), "the block log is missing: blocks 0 to 12 are asked for again");
+    }
+}
+
+#[test]
+fn log_that_is_given_up_in_a_start_begins_no_life_of_the_other() {
+    for actor in LOGS {
+        let mut world = crashed();
+        world.begin();
+        world.kill(actor, Cause::Corruption);
+        world.run_reports();
+        assert!(matches!(world.stopped, Some(StopReason::Escalated { .. })));
+        assert!(
+            !world.effects.iter().any(|effect| matches!(effect, Effect::Start { .. })),
+            "{:?}",
+            world.effects
+        );
+    }
+}
+
+#[test]
 fn log_that_opens_where_its_plan_does_not_put_it_refuses_the_start() {
     let mut world = crashed();
     world.begin();

@@ -62,6 +62,34 @@ fn scenario_02_staleness_is_judged_again_after_verification() {
 }
 
 #[test]
+fn scenario_02_qc_that_was_verified_ahead_is_stale_if_its_number_has_come_and_gone() {
+    let mut world = with_links(2);
+    // Three copies of a QC whose turn has not come, with different blocks.
+    let blocks = world.source.links[3].pushed_blocks();
+    let copies =
+        [world.push_qc_alone(3), world.push_link_with(3, vec![blocks[1].clone()]), world.push_qc_alone(3)];
+    let forged = world.push_lie(world.source.forged(3..=4));
+    world.run();
+    assert_eq!(world.fates(&copies), ["waits"; 3]);
+    assert_eq!(world.fate(forged), "invalid_signature", "an invalid one errs before its turn comes");
+    world.push_links(2..3);
+    assert_eq!(world.fates(&copies), ["ok"; 3]);
+    let first = world.source.links[3].first();
+    assert_eq!(world.cursors().next_qc.0, world.source.links[3].end());
+    let needed: Vec<_> = (first..first + 3).filter(|number| world.need_block(*number)).collect();
+    assert_eq!(needed, [first, first + 2], "inserted once, with what the copies brought");
+}
+
+#[test]
+fn scenario_02_qcs_that_come_in_any_order_enter_in_theirs() {
+    let mut world = World::started(&setup());
+    let calls: Vec<_> = [4, 2, 0, 3, 1].into_iter().map(|link| world.push_link(link)).collect();
+    world.run();
+    assert_eq!(world.fates(&calls), ["ok"; 5]);
+    assert_eq!(world.cursor_numbers(), [0, 0, 15, 15, 15]);
+}
+
+#[test]
 fn scenario_02_stale_qc_brings_the_blocks_that_match() {
     let mut world = World::started(&setup());
     world.push_qc_alone(0);
@@ -363,6 +391,12 @@ fn scenario_08_blocks_above_a_gap_are_not_asked_for_and_not_served() {
     let gets =
         [world.try_get_block(1), world.get_by_hash(2), world.get_block(1), world.subscribe(0, false, 9)];
     assert_eq!(world.fates(&gets), ["not_found", "not_found", "waits", "waits"]);
+
+    // Whatever comes under the number of a block that is held is accepted and ignored.
+    let other = world.push_block_lie(1, world.source.block(5).block().clone());
+    world.run();
+    assert_eq!(world.fate(other), "ok");
+    assert!(world.need_block(5));
 
     world.push_block(0);
     world.run();

@@ -165,6 +165,7 @@ fn setup(seed: u64, luck: &mut Luck) -> Setup {
         qcs: usize::try_from(qcs).unwrap(),
         config: config(luck),
         with_logs: luck.below(6) > 0,
+        ..Setup::default()
     }
 }
 
@@ -337,7 +338,7 @@ impl Storm {
     /// A crash or a shutdown of the whole, now and then with a log lost on the way.
     fn end_of_the_process(&mut self) {
         match self.world.luck.below(4) {
-            0 => {
+            0 | 1 => {
                 self.world.ask(Request::Shutdown);
             }
             _ => self.start_again(),

@@ -247,6 +247,34 @@ fn scenario_25_job_that_always_kills_the_verifier_errs_and_the_others_are_served
 }
 
 #[test]
+fn verdict_on_a_job_that_nobody_gave_has_no_effect() {
+    let config = Config { window_blocks: 8, ..Config::default() };
+    let mut world = world_with(config);
+    world.push_links(2..3);
+    let waits = world.push_link(4);
+    world.run();
+    assert_eq!(world.fate(waits), "waits", "it is beyond the window, not with the verifier");
+    let generation = world.alive(ActorKind::Verifier).unwrap();
+    for call in [waits, CallId(12345)] {
+        let outcome = Err(Error::NotFound);
+        world.report(ActorKind::Verifier, generation, Event::Verified { call, outcome });
+        world.run();
+    }
+    assert_eq!(world.fate(waits), "waits");
+}
+
+#[test]
+fn verifier_that_does_its_work_in_between_may_fail_for_years() {
+    let mut world = world_with(tight());
+    for link in 2..22 {
+        fail_and_come_back(&mut world, ActorKind::Verifier, Cause::Panic);
+        world.push_links(link..link + 1);
+        world.pass(seconds(11));
+    }
+    assert_eq!((world.stopped.clone(), worker(&mut world, ActorKind::Verifier).1), (None, 20));
+}
+
+#[test]
 fn hung_verifier_is_replaced_and_a_job_that_hangs_twice_errs() {
     let mut world = world();
     world.held.insert(ActorKind::Verifier);
@@ -490,6 +518,21 @@ fn log_that_lags_is_given_so_many_orders_and_then_larger_ones() {
         world.held.clear();
         world.run();
         assert_eq!(world.cursor_numbers()[2..], [117; 3]);
+    }
+}
+
+#[test]
+fn what_a_log_has_to_catch_up_with_comes_in_orders_of_bounded_size() {
+    let config = Config { window_blocks: 10_000, ..Config::default() };
+    let setup = Setup { blocks_per_qc: 100, qcs: 50, config, ..Setup::default() };
+    for actor in LOGS {
+        let mut world = World::started(&setup);
+        world.held.insert(actor);
+        world.push_links(0..50);
+        world.held.clear();
+        // The fake log holds the records of every order against the limit.
+        world.run();
+        assert_eq!(world.cursor_numbers()[2..], [5_000; 3]);
     }
 }
 

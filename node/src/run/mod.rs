@@ -75,7 +75,13 @@ async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, N
     let restart = if args.chaos.is_some() { chaos::restart_policy() } else { defaults.restart.clone() };
     let segment_bytes = args.segment_bytes.unwrap_or(defaults.segment_bytes);
     let builder = Roadbed::builder(plan.members.committee.clone())
-        .config(Config { retention, restart, segment_bytes, ..defaults })
+        .config(Config {
+            retention,
+            restart,
+            segment_bytes,
+            accept_lost_qcs: args.accept_lost_qcs,
+            ..defaults
+        })
         .faults(faults);
     let builder = if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) };
     Ok(builder.start().await?)

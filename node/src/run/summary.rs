@@ -97,6 +97,8 @@ struct RecoveredPart {
     next_qc: u64,
     torn_bytes: u64,
     reconcile_case: String,
+    /// Durable data that had vanished, in one sentence.
+    lost: Option<String>,
     seconds: f64,
 }
 
@@ -137,6 +139,7 @@ impl Summary {
                 next_qc: recovered.next_qc.0,
                 torn_bytes: recovered.torn_bytes,
                 reconcile_case: recovered.reconcile_case.clone(),
+                lost: recovered.lost.clone(),
                 seconds: recovered.seconds,
             },
             chain_check: ChainCheck::default(),

@@ -1,6 +1,6 @@
 //! Scenario 26: random kills of every worker under load; the chain that comes out is the chain that went in.
 //!
-//! `SEED` replays one seed; `SECONDS_MAX` makes it long (`make soak`).
+//! `SEED` replays one seed; `ROADBED_CHAOS_SECONDS` says how long (`make soak` sets it from `SECONDS_MAX`).
 
 use std::time::{Duration, Instant};
 

@@ -7,8 +7,10 @@
 )]
 
 mod bad_input;
+mod documents;
 mod embed;
 mod layering;
 mod messages;
 mod reconcile;
+mod restarts;
 mod smoke;

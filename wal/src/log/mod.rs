@@ -37,7 +37,8 @@ use crate::storage::{LockGuard, Storage, StorageFile, open_for_groups};
 /// A write-ahead log, open for appending. It has one owner; readers are made with [`Log::reader`].
 ///
 /// After any failed write or sync the instance is poisoned: every later call that would write answers
-/// [`WalError::Poisoned`]. Dropping it does not sync what was appended since the last [`Log::sync`].
+/// [`WalError::Poisoned`]. Dropping it does not sync what was appended since the last [`Log::sync`]; some of it may be
+/// there all the same.
 #[derive(Debug)]
 pub struct Log {
     storage: Arc<dyn Storage>,

@@ -99,7 +99,9 @@ impl SimStorage {
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         let machine = self.machine();
-        Self::with_disk(machine.disk.crash(seed), seed.wrapping_add(1), machine.direct)
+        // Salts never come again, whatever the seed: the image draws from where the machine was.
+        let fresh = machine.dice.clone().next() ^ Dice::new(seed).next();
+        Self::with_disk(machine.disk.crash(seed), fresh, machine.direct)
     }
 
     /// What the end of the process now would leave, as a disk of its own: the page cache survives, locks don't.

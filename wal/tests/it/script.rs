@@ -165,8 +165,7 @@ impl Model {
             Do::Reopen | Do::Recover => {
                 drop(log.take());
                 let at = matches!(what, Do::Recover).then_some(acked);
-                // What waited is gone with its owner.
-                self.next = acked;
+                // What waited is gone with its owner, but for what was on its way to the disk already.
                 self.life += 1;
                 *log = Some(open(at)?);
             }

@@ -35,6 +35,8 @@ pub(super) struct Recovery {
     plan: Option<Plan>,
     /// What was loaded as the plan says, until both logs are open.
     loaded: Option<Loaded>,
+    /// What an earlier attempt found to be lost: it may have been mended by now, which makes it no less lost.
+    lost: Option<String>,
     /// Counts how often recovery had to begin again.
     attempt: u64,
     /// The attempt that ordered the load that is out: what comes back after the next one began is not its.
@@ -71,13 +73,17 @@ impl Core {
         let (Some(qcs), Some(blocks)) = (&recovery.qcs.facts, &recovery.blocks.facts) else { return };
         match reconcile(self.committee.first_block(), blocks, qcs, self.config.accept_lost_qcs) {
             Ok(plan) => {
+                if let Some(lost) = &plan.lost {
+                    tracing::error!(lost, case = plan.case_label(), "durable data has vanished");
+                    recovery.lost.get_or_insert_with(|| lost.clone());
+                }
                 recovery.plan = Some(plan);
                 self.load();
             }
             Err(refusal) => {
                 let detail = format!(
                     "{}; starting would vote again on blocks that were voted on. Restore the QC log from a backup, \
-                     or start with the setting accept_lost_qcs: the blocks are then moved aside, kept, and both \
+                     or start with the setting accept_lost_qcs (`roadbed run --accept-lost-qcs`): the blocks are then moved aside, kept, and both \
                      logs are filled anew (reconcile case {})",
                     refusal.detail, refusal.case
                 );
@@ -185,6 +191,7 @@ impl Core {
         let (Some(plan), Some(loaded)) = (recovery.plan.take(), recovery.loaded.take()) else {
             unreachable!("logs are opened as a plan says, when all that it leaves was loaded")
         };
+        let lost = recovery.lost.take();
         let torn = |facts: &Option<LogFacts>| facts.as_ref().map_or(0, |facts| facts.torn_bytes);
         let torn_bytes = torn(&recovery.qcs.facts) + torn(&recovery.blocks.facts);
         let seconds = (self.now - recovery.began).as_secs_f64();
@@ -219,7 +226,7 @@ impl Core {
             next_qc,
             torn_bytes,
             reconcile_case: plan.case_label(),
-            lost: plan.lost,
+            lost,
             seconds,
         });
     }
@@ -228,8 +235,8 @@ impl Core {
     /// are judged again; reconcile is idempotent, and a crash inside it is one of its own cases.
     pub(super) fn restart_recovery(&mut self, failed: WalKind) {
         let Phase::Recovering(recovery) = &mut self.phase else { return };
-        let Recovery { began, attempt, loading, .. } = **recovery;
-        **recovery = Recovery { began, attempt: attempt + 1, loading, ..Recovery::default() };
+        let Recovery { began, lost, attempt, loading, .. } = std::mem::take(&mut **recovery);
+        **recovery = Recovery { began, lost, attempt: attempt + 1, loading, ..Recovery::default() };
         for wal in WalKind::BOTH.into_iter().filter(|wal| *wal != failed) {
             if self.workers.is_alive(wal.actor()) {
                 self.replace_worker(wal.actor());
@@ -238,9 +245,6 @@ impl Core {
     }
 
     fn run(&mut self, recovered: Recovered) {
-        if let Some(lost) = &recovered.lost {
-            tracing::error!(lost, case = recovered.reconcile_case, "durable data had vanished");
-        }
         self.recovered = Some(recovered.clone());
         self.phase = Phase::Running;
         self.effects.push(Effect::Running(recovered));

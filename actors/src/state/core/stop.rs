@@ -31,20 +31,12 @@ impl Stopping {
 impl Core {
     pub(super) fn on_shutdown(&mut self, call: CallId) {
         self.admit(call, Kind::Shutdown, 0, 0, Stage::Finishing, Pending::Shutdown);
-        let early = match self.phase {
-            Phase::Recovering(_) => true,
-            Phase::Running => false,
-            Phase::Stopping(_) | Phase::Stopped(_) => return,
-        };
-        // Everything else goes on until the end, but what came early never will.
-        let ends = |kind: &Kind| match kind {
-            Kind::PushQc | Kind::PushBlock => true,
-            Kind::Shutdown => false,
-            _ => early,
-        };
+        if let Phase::Stopping(_) | Phase::Stopped(_) = self.phase {
+            return;
+        }
         let deadline = self.now.saturating_add(self.config.shutdown_deadline);
         self.phase = Phase::Stopping(Box::new(Stopping { escalation: None, deadline, closing: None }));
-        self.answer_all(Kind::ALL.into_iter().filter(ends), &StopReason::Shutdown(self.cursors()));
+        self.answer_all([Kind::PushQc, Kind::PushBlock], &StopReason::Shutdown(self.cursors()));
     }
 
     /// A failure that no restart can mend: every caller learns of it at once, the healthy logs are closed. The first
@@ -52,9 +44,8 @@ impl Core {
     pub(super) fn escalate(&mut self, reason: StopReason) {
         let deadline = self.now.saturating_add(self.config.shutdown_deadline);
         let (deadline, closing) = match &self.phase {
-            // Before recovery was done nothing may be written, not even a clean end.
-            Phase::Recovering(_) => (deadline, Some(Vec::new())),
-            Phase::Running => (deadline, None),
+            // Before recovery was done no log takes orders, not even for a clean end.
+            Phase::Recovering(_) | Phase::Running => (deadline, None),
             Phase::Stopping(stopping) if stopping.is_escalation() => return,
             Phase::Stopping(stopping) => (stopping.deadline, stopping.closing.clone()),
             Phase::Stopped(_) => return,

@@ -25,7 +25,7 @@ use roadbed_messages::api::workers::{
     CallId, Cause, Event, Generation, Loaded, Order, Report, Verified, VerifyJob, WalOrder, WalStart,
 };
 use roadbed_messages::api::{ActorKind, Cursors, Error, Recovered, StartError, StopReason, WalKind};
-use roadbed_messages::testing::{self, TestCommittee};
+use roadbed_messages::testing::{self, ChainShape, TestCommittee};
 use roadbed_messages::{BlockNumber, HeaderHash};
 
 pub use callers::hash;
@@ -42,6 +42,8 @@ pub struct Setup {
     pub members: usize,
     pub first_block: u64,
     pub blocks_per_qc: usize,
+    /// Bytes of the one transaction of each block.
+    pub tx_bytes: usize,
     /// QCs of the chain.
     pub qcs: usize,
     pub config: Config,
@@ -55,6 +57,7 @@ impl Default for Setup {
             members: 4,
             first_block: 0,
             blocks_per_qc: 3,
+            tx_bytes: 16,
             qcs: 20,
             config: Config { verify_threads: 1, ..Config::default() },
             with_logs: true,
@@ -123,7 +126,13 @@ impl World {
     }
 
     pub fn with_members(setup: &Setup, members: &TestCommittee) -> Self {
-        let source = Source::new(setup.seed, members, setup.blocks_per_qc, setup.qcs);
+        let shape = ChainShape {
+            blocks_per_qc: setup.blocks_per_qc,
+            txs_per_block: 1,
+            tx_bytes: setup.tx_bytes,
+            ..ChainShape::default()
+        };
+        let source = Source::new(setup.seed, members, shape, setup.qcs);
         let first_block = source.first();
         Self {
             core: Core::new(members.committee.clone(), setup.config.clone(), setup.with_logs, setup.seed),

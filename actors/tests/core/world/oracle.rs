@@ -452,17 +452,17 @@ impl World {
         }
     }
 
-    /// Only what can't make room stays above a push that is answered Busy.
+    /// Nothing that could have made enough room stays above a push that is answered Busy.
     fn check_busy(&self, call: CallId, refused: &Asked, number: u64) {
         let committee = &self.source.members.committee;
         let (mut calls, mut bytes) = (0, 0);
-        for (other, asked) in self.pending.iter().filter(|(_, asked)| asked.kind == refused.kind) {
+        for asked in self.pending.values().filter(|asked| asked.kind == refused.kind) {
             let waits_for = match &asked.request {
                 Request::PushQc(push) => push.qc.range(committee).unwrap().start.0,
                 Request::PushBlock(push) => push.number.0,
                 _ => continue,
             };
-            if waits_for > number && !self.with_verifier.contains(other) {
+            if waits_for > number {
                 (calls, bytes) = (calls + 1, bytes + asked.bytes);
             }
         }

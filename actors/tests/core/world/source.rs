@@ -46,8 +46,7 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(seed: u64, members: &TestCommittee, blocks_per_qc: usize, qcs: usize) -> Self {
-        let shape = ChainShape { blocks_per_qc, txs_per_block: 1, tx_bytes: 16, ..ChainShape::default() };
+    pub fn new(seed: u64, members: &TestCommittee, shape: ChainShape, qcs: usize) -> Self {
         let links: Vec<Link> = testing::chain(seed, members, shape)
             .unsigned()
             .take(qcs)

@@ -12,6 +12,9 @@ use super::luck::Luck;
 /// Orders to append that a log may have unanswered.
 const APPEND_ORDERS_MAX: usize = 32;
 
+/// Records in one order to append.
+const APPEND_RECORDS_MAX: usize = 1024;
+
 #[derive(Clone, Debug)]
 enum Stage {
     Judge,
@@ -119,7 +122,7 @@ impl FakeLog {
         match &order {
             WalOrder::Open(_) => assert!(matches!(life.stage, Stage::WaitForPlan) || life.dead),
             WalOrder::Append { first_index, records } => {
-                assert!(!records.is_empty());
+                assert!(!records.is_empty() && records.len() <= APPEND_RECORDS_MAX);
                 assert_eq!(*first_index, life.next_append, "{wal}: a gap, or a record twice in one life");
                 life.next_append += records.len() as u64;
                 life.unanswered.push_back(end_of(records.last().unwrap(), life.next_append - 1));

@@ -1,0 +1,63 @@
+//! The documents say what is there.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every `fn` of every Rust file below a folder of the checkout.
+fn functions(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for after in text.split("fn ").skip(1) {
+                let name = after.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next();
+                found.extend(name.map(str::to_owned));
+            }
+            // Tests that a macro makes are named in its call.
+            found.extend(
+                text.split(['(', ',', ':', ' ', '\n'])
+                    .filter(|word| word.starts_with("scenario_"))
+                    .map(str::to_owned),
+            );
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_failure_table_names_exists() {
+    let mut known = BTreeSet::new();
+    for folder in ["actors", "messages/tests", "node", "tests", "wal"] {
+        functions(&root().join(folder), &mut known);
+    }
+    let text = read("docs/failures.md");
+    let (_, shown) = text.split_once("## Shown by").unwrap();
+    let named: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(known.contains(name), "docs/failures.md names the test {name}, which is nowhere");
+    }
+}
+
+#[test]
+fn every_link_leads_to_a_file() {
+    for document in ["README.md", "ARCHITECTURE.md", "docs/failures.md"] {
+        let text = read(document);
+        let folder = root().join(document).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap();
+            let outside = file.is_empty() || file.contains("://");
+            assert!(outside || folder.join(file).exists(), "{document} links to {link}, which is nowhere");
+        }
+    }
+}
