@@ -183,3 +183,49 @@ fn log_code(error: &WalError) -> Code {
         _ => Code::Failure,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roadbed_messages::BlockNumber;
+    use roadbed_messages::api::{ActorKind, Cursors};
+
+    #[test]
+    fn every_way_to_fail_has_its_code() {
+        let path = PathBuf::from("data");
+        let detail = String::new;
+        let starts = [
+            (StartError::Config(detail()), 2),
+            (StartError::InUse { path: path.clone(), holder: detail() }, 5),
+            (StartError::Foreign { path: path.clone(), detail: detail() }, 7),
+            (StartError::NewerFormat { path: path.clone(), detail: detail() }, 6),
+            (StartError::Corrupt { detail: detail() }, 3),
+            (StartError::WouldLose { detail: detail() }, 7),
+            (StartError::Failed { detail: detail() }, 1),
+        ];
+        for (error, code) in starts {
+            assert_eq!(NodeError::Start(error.clone()).code() as u8, code, "{error}");
+            assert_eq!(NodeError::Stopped(StopReason::Start(error)).code() as u8, code);
+        }
+        let stops = [
+            (StopReason::Shutdown(Cursors::all_at(BlockNumber(0))), 0),
+            (StopReason::Escalated { actor: ActorKind::QcWal, error: detail() }, 8),
+            (StopReason::StateFailed { error: detail() }, 8),
+        ];
+        for (reason, code) in stops {
+            assert_eq!(NodeError::Stopped(reason.clone()).code() as u8, code, "{reason}");
+            assert_eq!(NodeError::request("look", Error::Stopped(reason)).code() as u8, code);
+        }
+        let damaged = Error::Damaged { number: BlockNumber(1), detail: detail() };
+        assert_eq!(NodeError::request("read", damaged).code(), Code::Corrupt);
+        assert_eq!(NodeError::request("read", Error::NotFound).code(), Code::Failure);
+        assert_eq!(NodeError::from(ChainCheckError::Qc { number: BlockNumber(1) }).code(), Code::ChainCheck);
+    }
+
+    #[test]
+    fn damage_names_the_command_to_run_next() {
+        let error = NodeError::Start(StartError::Corrupt { detail: String::new() });
+        let next = error.next_command(Some(Path::new("data")));
+        assert_eq!(next.as_deref(), Some("roadbed verify --deep data"));
+    }
+}

@@ -9,6 +9,7 @@
 mod ack_log;
 mod chain_check;
 mod chaos;
+mod connection;
 mod consensus;
 mod executor;
 mod fetcher;

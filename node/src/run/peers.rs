@@ -22,10 +22,10 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
+use super::connection::SOCKET_BUFFER_BYTES;
 use super::frame::{Frame, Role, read_frame};
 use super::history::{History, Road};
 use super::mischief::{Mischief, Script};
-use super::network::SOCKET_BUFFER_BYTES;
 use super::plan::Plan;
 
 /// QCs that wait for a peer's socket.

@@ -68,6 +68,7 @@ impl Progress {
             output::note(HEADING);
         }
         self.lines += 1;
+        tracing::debug!(status = ?sample.status, "progress");
         let line = Line::new(&sample, self.before.as_ref(), self.started);
         output::note(&if self.terminal { line.table() } else { line.plain() });
         self.before = Some(sample);

@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, watch};
 use super::ack_log::AckLog;
 use super::chain_check::Checked;
 use super::chaos::{Calm, Chaos};
+use super::connection;
 use super::consensus::{Consensus, Stop};
 use super::executor::{self, Executor};
 use super::history::History;
-use super::network::{self, GetRejected, HangUp, Network};
+use super::network::{GetRejected, HangUp, Network};
 use super::peers::{self, Peer};
 use super::plan::Plan;
 use super::progress::{self, Progress};
@@ -75,7 +76,7 @@ impl Validator {
         until: Option<BlockNumber>,
     ) -> Result<Self, NodeError> {
         let no_socket = |error| NodeError::io("listen on 127.0.0.1 for the peers", error);
-        let listener = network::listen().map_err(no_socket)?;
+        let listener = connection::listen().map_err(no_socket)?;
         let node = listener.local_addr().map_err(no_socket)?;
         let recovered = roadbed.recovered();
 

@@ -110,13 +110,21 @@ fn logs_of_a_store_whose_marker_is_gone_are_refused() {
 }
 
 #[test]
-fn a_lost_qc_log_is_refused() {
+fn a_lost_qc_log_is_refused_until_the_loss_is_accepted() {
     let place = Place::with_blocks(50);
     fs::remove_dir_all(place.dir().join("qcs")).unwrap();
     let error = refused(&place, &[], 7);
     assert!(error.contains("QC log"), "{error}");
     let report = summary(verify(&place).arg("--json"), 3);
     assert_eq!(at(&report, "next_start.refused"), true);
+
+    // The way out: nothing is deleted, and everything is asked for again.
+    let report = summary(place.run().args(["--accept-lost-qcs", "--blocks", "80"]), 0);
+    assert_eq!(number(&report, "recovered.next_block"), 0);
+    assert_eq!(number(&report, "chain_check.checked_blocks"), 80);
+    let inspection = summary(inspect(&place).arg("--json"), 0);
+    assert_eq!(at(&inspection, "aside").as_array().unwrap().len(), 1);
+    summary(verify(&place).args(["--deep", "--json"]), 0);
 }
 
 fn verify(place: &Place) -> std::process::Command {
