@@ -96,6 +96,11 @@ impl Log {
             return Ok(false);
         }
         if let Err(error) = write_durably(&*self.file, &path, zeros.bytes(), from, SyncPoint::Fill) {
+            if error.is_disk_full() && self.file.writes_are_durable() {
+                // Where space was not reserved; only speed is lost, and no sync is left in doubt.
+                self.unwritten_from = None;
+                return Ok(false);
+            }
             return Err(self.poison(error));
         }
         self.unwritten_from = Some(from + zeros.len() as u64);

@@ -320,7 +320,7 @@ impl Log {
             published.file,
         );
         log.unwritten_from = published.fresh.then_some(PAGE);
-        log.make_reserve(true)?;
+        log.make_reserve();
         Ok(log)
     }
 
@@ -346,12 +346,15 @@ impl Log {
         let parts = Parts { storage, dir, options, lock, shared, header, pool, noted, sequence };
         let mut log = Self::assemble(parts, file);
         log.next = next;
+        // First of all, for a cut may need the space on a full disk. None of it counts, whatever becomes of the cut.
+        log.clean_up(&found.prepared, &found.dead);
+        if let Some(cause) = &log.poison {
+            return Err(WalError::clone(cause));
+        }
         if at.is_some() || !tail.clean {
             log.cut(next)?;
         }
-        log.clean_up(&found.prepared, &found.dead);
-        // Without space for it the log works as long as no cut needs it; idle steps try again.
-        let _made = log.make_reserve(false);
+        log.make_reserve();
         Ok(log)
     }
 

@@ -89,21 +89,17 @@ impl Log {
         self.settle_limbo();
     }
 
-    /// Makes the reserve if there is no spare; with `create`, the failure is that of making the log.
-    pub(super) fn make_reserve(&mut self, create: bool) -> Result<(), WalError> {
-        if self.pool.len() > 0 || (self.poison.is_some() && !create) {
-            return Ok(());
+    /// Makes the reserve if there is no spare. Without space for it the log works as long as no cut needs it; idle steps
+    /// try again.
+    pub(super) fn make_reserve(&mut self) {
+        if self.pool.len() > 0 || self.poison.is_some() {
+            return;
         }
         let path = self.pool.name();
-        let made = make_space(self.site(), &path, self.options.segment_bytes);
-        match made {
-            Ok(()) => {
-                self.pool.put(path);
-                Ok(())
-            }
-            Err(error) => {
+        match make_space(self.site(), &path, self.options.segment_bytes) {
+            Ok(()) => self.pool.put(path),
+            Err(_) => {
                 let _removed = self.storage.remove(&path);
-                Err(error)
             }
         }
     }
