@@ -256,7 +256,12 @@ impl ThreadContext {
     }
 
     fn judge(&self) -> Result<Judged, WalError> {
-        Log::judge(Arc::clone(&self.storage), &self.dir, self.options.clone())
+        let judged = Log::judge(Arc::clone(&self.storage), &self.dir, self.options.clone())?;
+        // Until this life has a reader of its own, reads go on through that of the life before.
+        Ok(match self.reader.get() {
+            Some(before) => judged.after(&before),
+            None => judged,
+        })
     }
 
     fn facts<R: Record>(&self, judged: &Judged) -> Result<LogFacts, Failure> {
