@@ -18,11 +18,18 @@ pub(crate) use source::{Source, checked_block, decoded_qc};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReaderSlot(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     /// Counted up with each reader.
     latest: Mutex<(u64, Option<Reader>)>,
     changed: Condvar,
+    reopening_wait: Duration,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { latest: Mutex::default(), changed: Condvar::new(), reopening_wait: REOPENING_WAIT }
+    }
 }
 
 impl ReaderSlot {
@@ -52,7 +59,7 @@ impl ReaderSlot {
             }
             let latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
             let same = |latest: &mut (u64, Option<Reader>)| latest.0 == version;
-            drop(self.0.changed.wait_timeout_while(latest, REOPENING_WAIT, same));
+            drop(self.0.changed.wait_timeout_while(latest, self.0.reopening_wait, same));
         }
         self.get().map(|reader| read(&reader)).transpose()
     }
