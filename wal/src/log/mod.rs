@@ -31,7 +31,7 @@ use crate::pending::{Cursor, Frame, Pending};
 use crate::pool::Pool;
 use crate::publish::Site;
 use crate::reader::Reader;
-use crate::segment::{Handles, SegmentFile};
+use crate::segment::Handles;
 use crate::shared::{Active, Shared, View};
 use crate::storage::{LockGuard, Storage, StorageFile, open_for_groups};
 
@@ -295,7 +295,7 @@ impl Log {
         let published = crate::publish::publish(site, &mut pool, &header, &[], true).map_err(either)?;
         let handles = Handles::new(storage.clone(), options.open_files_max);
         let active = Active {
-            file: SegmentFile::new(published.path.clone(), sequence),
+            file: handles.file(published.path.clone(), sequence),
             salt,
             base: first_index,
             frames_offset: PAGE,
