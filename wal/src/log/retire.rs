@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Log;
-use crate::error::WalError;
 use crate::judge::sync_dir;
 use crate::publish::make_space;
 use crate::segment::{Sealed, SegmentFile};
