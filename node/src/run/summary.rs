@@ -1,10 +1,11 @@
 //! What a run came to: the last line on stdout with `--json`, a few lines for people without.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use roadbed::Stats;
 use roadbed_messages::AppHash;
-use roadbed_messages::api::{ActorKind, Cursors, Recovered, WorkerStatus};
+use roadbed_messages::api::{ActorKind, Cursors, Recovered, RunState, WorkerStatus};
 use serde::Serialize;
 
 /// The name of the format.
@@ -34,6 +35,11 @@ pub(crate) struct Summary {
     fsync_p99_us: PerLog,
     restarts: Restarts,
     rejected: BTreeMap<String, u64>,
+    /// What the data layer was doing when nothing new came in any more, and why that was not all it should.
+    state: &'static str,
+    reasons: Vec<String>,
+    /// Faults that were injected, by kind; nothing without chaos.
+    chaos: Option<BTreeMap<&'static str, u64>>,
     recovered: RecoveredPart,
     chain_check: ChainCheck,
     /// The application's state after the last block that the check has seen.
@@ -133,6 +139,9 @@ impl Summary {
             fsync_p99_us: PerLog::default(),
             restarts: Restarts::default(),
             rejected: BTreeMap::new(),
+            state: RunState::Stopped.name(),
+            reasons: Vec::new(),
+            chaos: None,
             recovered: RecoveredPart {
                 first: recovered.first.0,
                 next_block: recovered.next_block.0,
@@ -169,9 +178,21 @@ impl Summary {
     }
 
     /// What the workers and the network went through.
-    pub(crate) fn set_events(&mut self, restarts: Restarts, rejected: BTreeMap<String, u64>) {
+    pub(crate) fn set_events(
+        &mut self,
+        restarts: Restarts,
+        rejected: BTreeMap<String, u64>,
+        chaos: Option<BTreeMap<&'static str, u64>>,
+    ) {
         self.restarts = restarts;
         self.rejected = rejected;
+        self.chaos = chaos;
+    }
+
+    /// How the data layer was.
+    pub(crate) fn set_health(&mut self, state: &'static str, reasons: &[String]) {
+        self.state = state;
+        self.reasons = reasons.to_vec();
     }
 
     /// The chain check held: what it compared, and the application's state.
@@ -200,9 +221,9 @@ impl Summary {
         } = self;
         let mb = self.bytes_durable as f64 / 1e6;
         let rate = self.blocks_ingested as f64 / self.elapsed_seconds.max(1e-3);
-        let rejected: u64 = self.rejected.values().sum();
-        let reasons: Vec<String> =
-            self.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let rejected = counts(&self.rejected);
+        let health =
+            if self.reasons.is_empty() { String::new() } else { format!(": {}", self.reasons.join("; ")) };
         let check = match self.check {
             CheckState::NotRun => "not run".to_owned(),
             CheckState::CutShort => "cut short".to_owned(),
@@ -214,6 +235,7 @@ impl Summary {
                 )
             }
         };
+        let chaos = self.chaos.as_ref().map(|chaos| format!("chaos        {}", counts(chaos)));
         let lines = [
             format!("result       {} ({})", self.result, self.stop_reason),
             format!("blocks       {first}..{next_block} held, {next_app_proposal} executed and durable"),
@@ -226,10 +248,18 @@ impl Summary {
                 fsync_p50_us.qcs, fsync_p99_us.qcs, fsync_p50_us.blocks, fsync_p99_us.blocks
             ),
             format!("restarts     {}", self.restarts.sum()),
-            format!("rejected     {rejected}{}{}", if rejected > 0 { ": " } else { "" }, reasons.join(", ")),
+            format!("rejected     {rejected}"),
+            format!("state        {}{health}", self.state),
             format!("chain check  {check}"),
             format!("chain hash   {}", self.chain_hash),
         ];
-        lines.join("\n")
+        lines.into_iter().chain(chaos).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// How much in all, and of what.
+fn counts(by_kind: &BTreeMap<impl Display, u64>) -> String {
+    let sum: u64 = by_kind.values().sum();
+    let kinds: Vec<String> = by_kind.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    if kinds.is_empty() { sum.to_string() } else { format!("{sum}: {}", kinds.join(", ")) }
 }
