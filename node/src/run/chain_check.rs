@@ -10,7 +10,7 @@
 //! are read through the data layer, so each served byte goes the way that any consumer's would.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use roadbed::{Roadbed, Subscription};
 use roadbed_messages::api::{Cursors, Error};
@@ -315,41 +315,4 @@ impl Acks {
             }
         }
     }
-}
-
-/// Refuses a directory whose blocks were made with other flags, before a difference in them looks like damage.
-///
-/// # Errors
-/// What the directory was made with.
-pub(crate) async fn check_shape(
-    plan: &Plan,
-    roadbed: &Roadbed,
-    cursors: Cursors,
-    dir: &Path,
-) -> Result<(), NodeError> {
-    let Cursors { first, next_block, next_qc, .. } = cursors;
-    let unreadable = |error| NodeError::request("read the oldest blocks", error);
-    let blocks_per_qc = match first < next_qc {
-        true => roadbed.qc(first).await.map_err(unreadable)?.headers.len(),
-        false => plan.shape.blocks_per_qc,
-    };
-    let (txs, bytes) = match first < next_block {
-        true => {
-            let block = roadbed.block(first).await.map_err(unreadable)?;
-            (block.payload.txs.len(), block.payload.txs.longest_bytes())
-        }
-        false => (plan.shape.txs_per_block, plan.shape.tx_bytes),
-    };
-    // Without a transaction nothing tells how long it would be.
-    let bytes = if txs == 0 { plan.shape.tx_bytes } else { bytes };
-    let flags = |blocks: usize, txs: usize, bytes: usize| {
-        format!("--blocks-per-qc {blocks} --txs {txs} --tx-bytes {bytes}")
-    };
-    let shape = plan.shape;
-    let (found, wanted) =
-        (flags(blocks_per_qc, txs, bytes), flags(shape.blocks_per_qc, shape.txs_per_block, shape.tx_bytes));
-    if found == wanted {
-        return Ok(());
-    }
-    Err(NodeError::OtherShape { dir: dir.to_path_buf(), found, wanted })
 }

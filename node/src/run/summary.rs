@@ -34,6 +34,7 @@ pub(crate) struct Summary {
     fsync_p99_us: PerLog,
     restarts: Restarts,
     rejected: BTreeMap<String, u64>,
+    /// What the start found; all zeros when it was refused.
     recovered: RecoveredPart,
     chain_check: ChainCheck,
     /// The application's state after the last block that the check has seen.
@@ -90,7 +91,7 @@ impl Restarts {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct RecoveredPart {
     first: u64,
     next_block: u64,
@@ -116,10 +117,26 @@ struct ChainCheck {
 impl Summary {
     /// Of a run that recovered this and got no further.
     pub(crate) fn new(seed: u64, recovered: &Recovered) -> Self {
-        let mut summary = Self {
+        let mut summary = Self::refused(seed, "failed", String::new());
+        summary.recovered = RecoveredPart {
+            first: recovered.first.0,
+            next_block: recovered.next_block.0,
+            next_qc: recovered.next_qc.0,
+            torn_bytes: recovered.torn_bytes,
+            reconcile_case: recovered.reconcile_case.clone(),
+            lost: recovered.lost.clone(),
+            seconds: recovered.seconds,
+        };
+        summary.set_cursors(&super::recovered_cursors(recovered));
+        summary
+    }
+
+    /// Of a run that did not start, and why.
+    pub(crate) fn refused(seed: u64, result: &'static str, stop_reason: String) -> Self {
+        Self {
             schema: SCHEMA,
-            result: "failed",
-            stop_reason: String::new(),
+            result,
+            stop_reason,
             seed,
             first: 0,
             next_app_proposal: 0,
@@ -133,21 +150,11 @@ impl Summary {
             fsync_p99_us: PerLog::default(),
             restarts: Restarts::default(),
             rejected: BTreeMap::new(),
-            recovered: RecoveredPart {
-                first: recovered.first.0,
-                next_block: recovered.next_block.0,
-                next_qc: recovered.next_qc.0,
-                torn_bytes: recovered.torn_bytes,
-                reconcile_case: recovered.reconcile_case.clone(),
-                lost: recovered.lost.clone(),
-                seconds: recovered.seconds,
-            },
+            recovered: RecoveredPart::default(),
             chain_check: ChainCheck::default(),
             chain_hash: AppHash::ZERO,
             check: CheckState::NotRun,
-        };
-        summary.set_cursors(&super::recovered_cursors(recovered));
-        summary
+        }
     }
 
     /// Where the run got to.
@@ -214,7 +221,7 @@ impl Summary {
                 )
             }
         };
-        let lines = [
+        let mut lines = vec![
             format!("result       {} ({})", self.result, self.stop_reason),
             format!("blocks       {first}..{next_block} held, {next_app_proposal} executed and durable"),
             format!(
@@ -230,6 +237,9 @@ impl Summary {
             format!("chain check  {check}"),
             format!("chain hash   {}", self.chain_hash),
         ];
+        if let Some(lost) = &self.recovered.lost {
+            lines.insert(1, format!("LOST         {lost}"));
+        }
         lines.join("\n")
     }
 }
