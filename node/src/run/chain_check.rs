@@ -10,7 +10,7 @@
 //! are read through the data layer, so each served byte goes the way that any consumer's would.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use roadbed::{Roadbed, Subscription};
 use roadbed_messages::api::{Cursors, Error};

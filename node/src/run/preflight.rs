@@ -30,6 +30,13 @@ pub(crate) fn check(args: &RunArgs) -> Result<(), NodeError> {
         )));
     }
     if let Some(ack_log) = &args.ack_log {
+        if !args.in_memory && absolute(ack_log).starts_with(absolute(&args.dir)) {
+            return Err(NodeError::Usage(format!(
+                "--ack-log {}: it lies inside --dir {}, which is for the store alone; choose a file outside",
+                ack_log.display(),
+                args.dir.display()
+            )));
+        }
         let folder = ack_log.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder
             && !folder.is_dir()
@@ -38,13 +45,6 @@ pub(crate) fn check(args: &RunArgs) -> Result<(), NodeError> {
                 "--ack-log {}: there is no directory {}; make it first",
                 ack_log.display(),
                 folder.display()
-            )));
-        }
-        if !args.in_memory && absolute(ack_log).starts_with(absolute(&args.dir)) {
-            return Err(NodeError::Usage(format!(
-                "--ack-log {}: it lies inside --dir {}, which is for the store alone; choose a file outside",
-                ack_log.display(),
-                args.dir.display()
             )));
         }
         if ack_log.exists() {

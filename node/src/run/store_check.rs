@@ -1,12 +1,11 @@
 //! The directory against the flags, before anything is written: not even a lock's words change.
 
-use std::fs;
 use std::path::Path;
 
 use roadbed::state::core::reconcile::reconcile;
 use roadbed::store::{StorePaths, log_options, read_marker};
-use roadbed_messages::api::{StartError, WalKind};
-use roadbed_messages::{Block, BlockNumber, FullCommitQc, codec, testing};
+use roadbed_messages::api::WalKind;
+use roadbed_messages::{Block, FullCommitQc, codec, testing};
 use roadbed_wal::Judged;
 
 use super::plan::Plan;
@@ -60,7 +59,7 @@ pub(crate) fn check(dir: &Path, plan: &Plan, accept_lost_qcs: bool) -> Result<()
     let facts = |wal, judged| log_facts(wal, judged, Some(committee)).map_err(NodeError::Damaged);
     let (qc_facts, block_facts) = (facts(WalKind::Qcs, &qcs)?, facts(WalKind::Blocks, &blocks)?);
     reconcile(marker.first_block, &block_facts, &qc_facts, accept_lost_qcs)
-        .map_err(|refusal| StartError::into(refusal.into_start_error()))?;
+        .map_err(|refusal| NodeError::Start(refusal.into_start_error()))?;
     check_shape(dir, plan, &qcs, &blocks)
 }
 
