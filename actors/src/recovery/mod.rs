@@ -55,7 +55,8 @@ impl Load {
         }
     }
 
-    fn load(self) -> LoadResult {
+    /// Loads here and now.
+    pub(crate) fn load(self) -> LoadResult {
         let qcs = self.load_qcs()?;
         let blocks = self.load_blocks(&qcs)?;
         // QCs stay in memory from the one of the oldest block that does; those above next_block always do.
@@ -158,7 +159,7 @@ impl Load {
     }
 
     /// Reads the entries of `range`, has `check` look at chunks of them on all cores, and gives `take` the results
-    /// in order. Memory holds a few chunks for each thread.
+    /// in order. Memory holds a few chunks for each thread. Where there is one thread only, it is the caller's.
     fn in_parallel<T: Send>(
         &self,
         log: &Reader,
@@ -168,10 +169,44 @@ impl Load {
     ) -> Result<(), StartError> {
         let wanted = range.end.saturating_sub(range.start);
         let mut seen = 0_u64;
+        let mut take = |checked: Vec<T>| {
+            seen += checked.len() as u64;
+            checked.into_iter().try_for_each(&mut take)
+        };
+        let mut replay = log.replay(range);
+        let chunks = std::iter::from_fn(move || {
+            let chunk: Result<Vec<_>, WalError> = replay.by_ref().take(CHUNK_RECORDS).collect();
+            match chunk {
+                Ok(entries) if entries.is_empty() => None,
+                chunk => Some(chunk.map_err(unreadable)),
+            }
+        });
+        if self.threads == 1 {
+            for chunk in chunks {
+                take(check(&chunk?)?)?;
+            }
+        } else {
+            self.on_threads(chunks, check, take)?;
+        }
+        if seen == wanted {
+            return Ok(());
+        }
+        Err(StartError::Corrupt {
+            detail: format!("a log gave {seen} of {wanted} entries that it should hold"),
+        })
+    }
+
+    /// The same on threads: one reads, the others check, and this one takes.
+    fn on_threads<T: Send>(
+        &self,
+        chunks: impl Iterator<Item = Result<Vec<StoredEntry>, StartError>> + Send,
+        check: impl Fn(&[StoredEntry]) -> Result<Vec<T>, StartError> + Sync,
+        mut take: impl FnMut(Vec<T>) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
         thread::scope(|scope| {
             // Each chunk brings the channel on which its own result comes: so results are taken in the order of
             // reading, whichever thread is done first.
-            let (chunks, queue) = bounded::<(Vec<StoredEntry>, crossbeam_channel::Sender<_>)>(self.threads);
+            let (jobs, queue) = bounded::<(Vec<StoredEntry>, crossbeam_channel::Sender<_>)>(self.threads);
             let (order, results) = bounded(2 * self.threads);
             for _ in 0..self.threads {
                 let (queue, check) = (queue.clone(), &check);
@@ -186,17 +221,12 @@ impl Load {
             }
             drop(queue);
             scope.spawn(move || {
-                let mut replay = log.replay(range);
-                loop {
-                    let chunk: Result<Vec<_>, WalError> = replay.by_ref().take(CHUNK_RECORDS).collect();
+                for chunk in chunks {
                     let (answer, result) = bounded(1);
                     let sent = match chunk {
-                        Ok(entries) if entries.is_empty() => break,
-                        Ok(entries) => {
-                            order.send(Ok(result)).is_ok() && chunks.send((entries, answer)).is_ok()
-                        }
+                        Ok(entries) => order.send(Ok(result)).is_ok() && jobs.send((entries, answer)).is_ok(),
                         Err(error) => {
-                            drop(order.send(Err(unreadable(error))));
+                            drop(order.send(Err(error)));
                             false
                         }
                     };
@@ -209,18 +239,9 @@ impl Load {
                 let checked = result?.recv().map_err(|_| StartError::Failed {
                     detail: "a thread that verifies what was recovered has ended early".to_owned(),
                 })?;
-                for item in checked? {
-                    seen += 1;
-                    take(item)?;
-                }
+                take(checked?)?;
             }
             Ok(())
-        })?;
-        if seen == wanted {
-            return Ok(());
-        }
-        Err(StartError::Corrupt {
-            detail: format!("a log gave {seen} of {wanted} entries that it should hold"),
         })
     }
 }

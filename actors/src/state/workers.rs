@@ -25,7 +25,7 @@ use crate::recovery::Load;
 use crate::store::{StoreLock, StorePaths, log_options};
 use crate::supervision::{Ended, Faults, Heartbeat, spawn_watched};
 use crate::verifier::{PoolContext, Verifier, start as start_pool};
-use crate::wal_worker::{Record, Tenancy, ThreadContext, WalActor};
+use crate::wal_worker::{LogContext, Record, Tenancy, ThreadContext, WalActor, Worker};
 
 /// What outlives every life: configuration, storage, counters.
 pub(crate) struct Environment {
@@ -69,7 +69,11 @@ impl Disk {
 
 /// The options of a log under a configuration.
 pub(crate) fn configured_options(committee: &Committee, config: &Config, wal: WalKind) -> LogOptions {
-    LogOptions { segment_bytes: config.segment_bytes, ..log_options(committee, wal) }
+    LogOptions {
+        segment_bytes: config.segment_bytes,
+        keep_free_bytes: config.disk_reserve_bytes,
+        ..log_options(committee, wal)
+    }
 }
 
 impl Environment {
@@ -107,18 +111,19 @@ impl Environment {
     fn thread_context(&self, disk: &Disk, wal: WalKind, heartbeat: Heartbeat) -> ThreadContext {
         let place = disk.place(wal);
         ThreadContext {
-            committee: self.committee.clone(),
-            storage: Arc::clone(&disk.storage),
-            dir: disk.paths.log(wal),
-            aside: disk.paths.aside(),
-            options: configured_options(&self.committee, &self.config, wal),
-            group_bytes_max: self.config.group_bytes_max,
+            log: LogContext {
+                committee: self.committee.clone(),
+                storage: Arc::clone(&disk.storage),
+                dir: disk.paths.log(wal),
+                aside: disk.paths.aside(),
+                options: configured_options(&self.committee, &self.config, wal),
+                group_bytes_max: self.config.group_bytes_max,
+                stats: Arc::clone(self.metrics.wal(wal)),
+                reader: place.reader.clone(),
+            },
             tenancy: place.tenancy.clone(),
             store_lock: Arc::clone(&disk.lock),
-            heartbeat,
-            faults: self.faults.clone(),
-            stats: Arc::clone(self.metrics.wal(wal)),
-            reader: place.reader.clone(),
+            worker: Worker { heartbeat, faults: self.faults.clone() },
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod marker;
 mod records;
+mod space;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use roadbed_wal::{Judged, LockFault, LockGuard, Log, LogOptions, Storage, Stream
 use crate::wal_worker::Record;
 pub use marker::{Marker, read_marker, write_committee, write_marker};
 pub use records::{append_block, append_qc};
+pub(crate) use space::SpaceSampler;
 
 /// The lock of a store's directory, held as long as this lives.
 #[derive(Debug)]

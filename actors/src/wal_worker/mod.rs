@@ -1,7 +1,8 @@
-//! The worker behind both logs: a thin actor, and the OS thread that does its blocking I/O.
+//! The worker behind both logs: a thin actor, the OS thread that does its blocking I/O, and the life of
+//! the log that the thread goes through step by step.
 //!
 //! ```text
-//! State ──Order──▶ WalActor ──try_send──▶ I/O thread ──▶ Log
+//! State ──Order──▶ WalActor ──try_send──▶ I/O thread ──▶ LogDriver ──▶ Log
 //!   ▲                                        │
 //!   └──────────────── Report ────────────────┘
 //! ```
@@ -16,10 +17,12 @@
 //!   again takes no space, and pruning goes on.
 
 mod actor;
+mod driver;
 mod record;
 mod set_aside;
 mod thread;
 
 pub(crate) use actor::WalActor;
+pub(crate) use driver::LogContext;
 pub(crate) use record::Record;
-pub(crate) use thread::{Tenancy, ThreadContext};
+pub(crate) use thread::{Tenancy, ThreadContext, Worker};
