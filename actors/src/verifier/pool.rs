@@ -4,13 +4,16 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use roadbed_messages::api::workers::{CallId, Cause, Event, Verified, VerifyJob};
 use roadbed_messages::api::{ActorKind, Error};
 use roadbed_messages::{Committee, VerifiedBlock, verify_block, verify_qcs};
 
+use crate::metrics::{Metrics, Msg};
 use crate::supervision::{Faults, Heartbeat, Injected, panic_message};
+use crate::wal_worker::Stamped;
 
 /// The most jobs in one batch.
 const BATCH_JOBS_MAX: usize = 64;
@@ -28,6 +31,7 @@ pub(crate) struct PoolContext {
     pub(crate) committee: Committee,
     pub(crate) jobs_max: usize,
     pub(crate) faults: Faults,
+    pub(crate) metrics: Arc<Metrics>,
     /// One for each thread.
     pub(crate) heartbeats: Vec<Heartbeat>,
 }
@@ -41,11 +45,11 @@ pub(crate) struct PoolContext {
 pub(crate) fn start(
     context: &PoolContext,
     report: impl Fn(Event) + Clone + Send + 'static,
-) -> io::Result<Sender<VerifyJob>> {
+) -> io::Result<Sender<Stamped<VerifyJob>>> {
     let (jobs, queue) = bounded(context.jobs_max);
     for (index, heartbeat) in context.heartbeats.iter().enumerate() {
         let (context, heartbeat) = (context.clone(), heartbeat.clone());
-        let (queue, report): (Receiver<VerifyJob>, _) = (queue.clone(), report.clone());
+        let (queue, report): (Receiver<Stamped<VerifyJob>>, _) = (queue.clone(), report.clone());
         thread::Builder::new().name(format!("roadbed-verify-{index}")).spawn(move || {
             // Without the permission to be nice the work is the same, only less polite.
             if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
@@ -53,7 +57,10 @@ pub(crate) fn start(
             }
             let mut next = None;
             while let Some(batch) = context.gather(&queue, &mut next) {
-                if let Err(died) = context.work_on(&heartbeat, &batch, &report) {
+                let began = Instant::now();
+                let worked = context.work_on(&heartbeat, &batch, &report);
+                context.metrics.actor(ActorKind::Verifier).handled(Msg::Verify, began.elapsed());
+                if let Err(died) = worked {
                     return report(died);
                 }
             }
@@ -65,8 +72,12 @@ pub(crate) fn start(
 impl PoolContext {
     /// A thread's share of what is queued, up to a batch that is worth its while; waits for the first job. A job that
     /// must be alone ends the batch, and is the `next` one.
-    fn gather(&self, queue: &Receiver<VerifyJob>, next: &mut Option<VerifyJob>) -> Option<Vec<VerifyJob>> {
-        let first = next.take().or_else(|| queue.recv().ok())?;
+    fn gather(
+        &self,
+        queue: &Receiver<Stamped<VerifyJob>>,
+        next: &mut Option<VerifyJob>,
+    ) -> Option<Vec<VerifyJob>> {
+        let first = next.take().or_else(|| queue.recv().ok().map(|job| self.taken(job)))?;
         let share = match first.alone {
             true => 1,
             false => (queue.len() + 1).div_ceil(self.heartbeats.len()).min(BATCH_JOBS_MAX),
@@ -78,6 +89,7 @@ impl PoolContext {
             && bytes < BATCH_BYTES_TARGET
             && let Ok(job) = queue.try_recv()
         {
+            let job = self.taken(job);
             if job.alone {
                 *next = Some(job);
                 break;
@@ -87,6 +99,12 @@ impl PoolContext {
             batch.push(job);
         }
         Some(batch)
+    }
+
+    /// Notes how long a job waited.
+    fn taken(&self, job: Stamped<VerifyJob>) -> VerifyJob {
+        self.metrics.actor(ActorKind::Verifier).mailbox_wait.observe_duration(job.at.elapsed());
+        job.message
     }
 
     /// Verifies a batch and reports each job as soon as it is done. A panic ends the thread's life: the job that it came
@@ -140,6 +158,8 @@ impl PoolContext {
         tell: &mut dyn FnMut(CallId, Verified),
     ) -> Result<(), Injected> {
         let qcs = jobs.iter().filter_map(|job| job.qc.clone()).collect();
+        let first_call = jobs.first().map_or(0, |job| job.call.0);
+        let _span = tracing::debug_span!("verify", jobs = jobs.len(), first_call).entered();
         let first = jobs.first().map_or(CallId(0), |job| job.call);
         let mut qcs = heartbeat
             .during(first, || {
