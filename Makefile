@@ -53,6 +53,10 @@ docs: ## Write docs/metrics.md and docs/metrics.json anew from the code
 bench: ## Benchmarks beside their physical limits, into target/bench/report.json
 	$(CARGO) run --release --package roadbed-benches -- $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: ## The log beside other logs, into target/bench/peers.json; a build of its own
+	$(CARGO) run --release --manifest-path peers/Cargo.toml -- $(ARGS)
+
 .PHONY: sync-audit
 sync-audit: ## Every sync point of the log beside the test that fails without it
 	$(CARGO) test --package roadbed-wal --all-features --test it sync_audit -- --nocapture

@@ -26,7 +26,7 @@ pub struct Config {
     pub memory_bytes_max: u64,
     /// Bounds of pending calls. Each in calls and bytes; calls at least 1.
     pub bounds: Bounds,
-    /// Jobs with the verifier at once. At least 1; default 256.
+    /// Jobs with the verifier at once. At least 1; default 512.
     pub verify_jobs_max: usize,
     /// Threads of the verifier. At least 1; default: the number of processors.
     pub verify_threads: usize,
@@ -94,7 +94,7 @@ impl Default for Config {
                 get: Bound { calls_max: 4096, bytes_max: u64::MAX },
                 prune: Bound { calls_max: 64, bytes_max: u64::MAX },
             },
-            verify_jobs_max: 256,
+            verify_jobs_max: 512,
             verify_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             read_threads: 4,
             read_cache_bytes_max: mib(64),

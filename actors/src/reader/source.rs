@@ -128,9 +128,8 @@ impl Source {
 
     fn qc(&self, number: BlockNumber) -> Result<VerifiedQc, ReadError> {
         let damaged = |error: String| self.damaged(WalKind::Qcs, number, error);
-        let entry =
-            self.qcs.read(|log| log.get_by_key(number.0)).map_err(|error| damaged(error.to_string()))?;
-        let entry = entry.flatten().ok_or(ReadError::Missing)?;
+        let entry = reader(&self.qcs)?.get_by_key(number.0).map_err(|error| damaged(error.to_string()))?;
+        let entry = entry.ok_or(ReadError::Missing)?;
         if let Some(qc) = self.qc_cache.get(&entry.index) {
             return Ok(qc);
         }
@@ -149,8 +148,8 @@ impl Source {
             return Ok((qc, block));
         }
         let damaged = |error: String| self.damaged(WalKind::Blocks, number, error);
-        let entry = self.blocks.read(|log| log.get(number.0)).map_err(|error| damaged(error.to_string()))?;
-        let entry = entry.flatten().ok_or(ReadError::Missing)?;
+        let entry = reader(&self.blocks)?.get(number.0).map_err(|error| damaged(error.to_string()))?;
+        let entry = entry.ok_or(ReadError::Missing)?;
         let block = checked_block(&self.committee, &entry).map_err(damaged)?;
         qc.match_block(number, &block).map_err(|error| damaged(error.to_string()))?;
         self.block_cache.insert(number, block.clone());

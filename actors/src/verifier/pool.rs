@@ -6,22 +6,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use roadbed_messages::api::workers::{CallId, Cause, Event, Verified, VerifyJob};
 use roadbed_messages::api::{ActorKind, Error};
-use roadbed_messages::{Committee, VerifiedBlock, verify_block, verify_qcs};
+use roadbed_messages::{Block, Committee, Known, VerifiedBlock};
 
+use super::inbox::{Claims, Inbox};
 use crate::metrics::{Metrics, Msg};
 use crate::supervision::{Faults, Heartbeat, Injected, panic_message};
 use crate::wal_worker::Stamped;
 
-/// The most jobs in one batch.
-const BATCH_JOBS_MAX: usize = 64;
-/// A batch ends with the job that brings it to this many signatures: with more of them none becomes much cheaper.
-const BATCH_SIGNATURES_TARGET: usize = 1024;
-/// A batch ends with the job that brings it to this many bytes of transactions: what is hashed last waits for no longer
-/// than a few milliseconds.
-const BATCH_BYTES_TARGET: usize = 8 << 20;
 /// Checking is throughput work: at the lowest priority it does not delay State's replies.
 const NICENESS: i32 = 19;
 
@@ -47,74 +41,50 @@ pub(crate) fn start(
     report: impl Fn(Event) + Clone + Send + 'static,
 ) -> io::Result<Sender<Stamped<VerifyJob>>> {
     let (jobs, queue) = bounded(context.jobs_max);
+    let (claims, known) = (Arc::new(Claims::default()), Arc::new(Known::default()));
     for (index, heartbeat) in context.heartbeats.iter().enumerate() {
-        let (context, heartbeat) = (context.clone(), heartbeat.clone());
-        let (queue, report): (Receiver<Stamped<VerifyJob>>, _) = (queue.clone(), report.clone());
+        let metrics = Arc::clone(&context.metrics);
+        let mut inbox =
+            Inbox::new(queue.clone(), context.heartbeats.len(), Arc::clone(&claims), Arc::clone(&metrics));
+        let worker = Worker {
+            committee: context.committee.clone(),
+            faults: context.faults.clone(),
+            heartbeat: heartbeat.clone(),
+            known: Arc::clone(&known),
+        };
+        let report = report.clone();
         thread::Builder::new().name(format!("roadbed-verify-{index}")).spawn(move || {
             // Without the permission to be nice the work is the same, only less polite.
             if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
                 tracing::debug!(%error, "the verifier's threads keep their priority");
             }
-            let mut next = None;
-            while let Some(batch) = context.gather(&queue, &mut next) {
+            while let Some(batch) = inbox.gather() {
                 let began = Instant::now();
-                let worked = context.work_on(&heartbeat, &batch, &report);
-                context.metrics.actor(ActorKind::Verifier).handled(Msg::Verify, began.elapsed());
+                let worked = worker.work_on(&batch, &report);
+                metrics.actor(ActorKind::Verifier).handled(Msg::Verify, began.elapsed());
                 if let Err(died) = worked {
                     return report(died);
                 }
+                inbox.finish(&batch);
             }
         })?;
     }
     Ok(jobs)
 }
 
-impl PoolContext {
-    /// A thread's share of what is queued, up to a batch that is worth its while; waits for the first job. A job that
-    /// must be alone ends the batch, and is the `next` one.
-    fn gather(
-        &self,
-        queue: &Receiver<Stamped<VerifyJob>>,
-        next: &mut Option<VerifyJob>,
-    ) -> Option<Vec<VerifyJob>> {
-        let first = next.take().or_else(|| queue.recv().ok().map(|job| self.taken(job)))?;
-        let share = match first.alone {
-            true => 1,
-            false => (queue.len() + 1).div_ceil(self.heartbeats.len()).min(BATCH_JOBS_MAX),
-        };
-        let (mut signatures, mut bytes) = (signatures_in(&first), tx_bytes_in(&first));
-        let mut batch = vec![first];
-        while batch.len() < share
-            && signatures < BATCH_SIGNATURES_TARGET
-            && bytes < BATCH_BYTES_TARGET
-            && let Ok(job) = queue.try_recv()
-        {
-            let job = self.taken(job);
-            if job.alone {
-                *next = Some(job);
-                break;
-            }
-            signatures += signatures_in(&job);
-            bytes += tx_bytes_in(&job);
-            batch.push(job);
-        }
-        Some(batch)
-    }
+/// One thread's tools.
+struct Worker {
+    committee: Committee,
+    faults: Faults,
+    heartbeat: Heartbeat,
+    /// What this life of the pool has verified: a copy is not verified again.
+    known: Arc<Known>,
+}
 
-    /// Notes how long a job waited.
-    fn taken(&self, job: Stamped<VerifyJob>) -> VerifyJob {
-        self.metrics.actor(ActorKind::Verifier).mailbox_wait.observe_duration(job.at.elapsed());
-        job.message
-    }
-
+impl Worker {
     /// Verifies a batch and reports each job as soon as it is done. A panic ends the thread's life: the job that it came
     /// from is found by trying each alone, so that it harms no other's caller.
-    fn work_on(
-        &self,
-        heartbeat: &Heartbeat,
-        batch: &[VerifyJob],
-        report: &impl Fn(Event),
-    ) -> Result<(), Event> {
+    fn work_on(&self, batch: &[VerifyJob], report: &impl Fn(Event)) -> Result<(), Event> {
         let mut done = 0;
         let mut tell = |call, outcome| {
             done += 1;
@@ -125,9 +95,9 @@ impl PoolContext {
             let verify = || {
                 // A fault that was injected for an operation happens once; a poisoned input is one every time.
                 if strike {
-                    self.struck(heartbeat, jobs)?;
+                    self.struck(jobs)?;
                 }
-                self.verify(heartbeat, jobs, tell)
+                self.verify(jobs, tell)
             };
             catch_unwind(AssertUnwindSafe(verify))
         };
@@ -145,47 +115,39 @@ impl PoolContext {
     }
 
     /// Lets a fault happen that was injected for the verifier's next operation.
-    fn struck(&self, heartbeat: &Heartbeat, batch: &[VerifyJob]) -> Result<(), Injected> {
+    fn struck(&self, batch: &[VerifyJob]) -> Result<(), Injected> {
         let first = batch.first().map_or(CallId(0), |job| job.call);
-        heartbeat.during(first, || self.faults.strike(ActorKind::Verifier))
+        self.heartbeat.during(first, || self.faults.strike(ActorKind::Verifier))
     }
 
-    /// Verifies jobs, in their order: all QCs' signatures in one batch, then each job's blocks.
-    fn verify(
-        &self,
-        heartbeat: &Heartbeat,
-        jobs: &[VerifyJob],
-        tell: &mut dyn FnMut(CallId, Verified),
-    ) -> Result<(), Injected> {
+    /// Verifies jobs, in their order: all QCs' signatures in one batch, then each job's blocks. Each part of it is as old
+    /// as itself to whoever looks for threads that hang.
+    fn verify(&self, jobs: &[VerifyJob], tell: &mut dyn FnMut(CallId, Verified)) -> Result<(), Injected> {
         let qcs = jobs.iter().filter_map(|job| job.qc.clone()).collect();
         let first_call = jobs.first().map_or(0, |job| job.call.0);
         let _span = tracing::debug_span!("verify", jobs = jobs.len(), first_call).entered();
         let first = jobs.first().map_or(CallId(0), |job| job.call);
-        let mut qcs = heartbeat
+        let mut qcs = self
+            .heartbeat
             .during(first, || {
                 self.faults.strike_input(jobs.iter().flat_map(|job| &job.blocks))?;
-                Ok(verify_qcs(&self.committee, qcs))
+                Ok(self.known.verify_qcs(&self.committee, qcs, || self.heartbeat.again()))
             })?
             .into_iter();
         for job in jobs {
             // One answer comes for each QC, in their order.
             let qc = job.qc.as_ref().and_then(|_| qcs.next()).transpose();
-            let outcome = heartbeat.during(job.call, || Ok((qc?, self.verify_blocks(job)?)));
+            let outcome = self.heartbeat.during(job.call, || Ok((qc?, self.verify_blocks(job)?)));
             tell(job.call, outcome);
         }
         Ok(())
     }
 
     fn verify_blocks(&self, job: &VerifyJob) -> Result<Vec<VerifiedBlock>, Error> {
-        let blocks = job.blocks.iter();
-        blocks.map(|block| Ok(verify_block(&self.committee, Arc::clone(block))?)).collect()
+        let verify = |block: &Arc<Block>| {
+            self.heartbeat.again();
+            Ok(self.known.verify_block(&self.committee, Arc::clone(block))?)
+        };
+        job.blocks.iter().map(verify).collect()
     }
-}
-
-fn signatures_in(job: &VerifyJob) -> usize {
-    job.qc.as_ref().map_or(0, |qc| qc.qc.signatures.len())
-}
-
-fn tx_bytes_in(job: &VerifyJob) -> usize {
-    job.blocks.iter().map(|block| block.payload.txs.total_bytes()).sum()
 }

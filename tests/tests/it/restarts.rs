@@ -10,6 +10,7 @@ use roadbed_messages::api::{
     ActorKind, Cursors, Error, GetBlock, GetGlobalBlock, GetQc, PushAppHash, PushBlock, PushQc, RunState,
     Shutdown, StartError, StopReason, TryGetBlock, WalKind, WorkerState,
 };
+use roadbed_messages::testing::{self, ChainShape};
 use roadbed_tests::{Craft, Files, Fixture, Rig, Sent, app_hash, settings};
 use roadbed_wal::SyncPoint;
 use roadbed_wal::sim::{self, Op, SimStorage};
@@ -169,6 +170,33 @@ async fn both_logs_that_die_at_once_come_back() {
     let rig = rig.restarted().await;
     assert_eq!(rig.recovered().next_block, rig.fixture.end());
     rig.serves_what_it_retains().await;
+}
+
+#[tokio::test]
+async fn reads_go_on_at_every_step_of_a_restart() {
+    // Three groups fill a segment: more segments than a reader keeps open, and one group in the last of them.
+    let shape = ChainShape { tx_bytes: 500, ..ChainShape::default() };
+    let fixture = Fixture::of(23, testing::committee(23, 4), shape, 200);
+    for point in [SyncPoint::Publish, SyncPoint::Retire] {
+        let disk = SimStorage::new(23);
+        let nothing_kept = Config { memory_bytes_max: 0, read_cache_bytes_max: 0, ..lively() };
+        let rig = Rig::on_simulated(fixture.clone(), nothing_kept, &disk).await.unwrap();
+        for at in 0..199 {
+            rig.push_qcs(at..at + 1).await;
+            rig.until_durable().await;
+        }
+        // The second life publishes a segment that holds the table of the one before, and dies before anything is in
+        // it: reads need that table until the third life has written it anew; only then the segment is retired.
+        disk.fail(sim::Fault::eio(Op::Write).point(SyncPoint::Group).path("blocks").times(2));
+        let gate = disk.pause_at(Op::SyncDir, point);
+        rig.push(&rig.fixture.chain[199]).await.unwrap();
+        rig.until(|_| gate.reached()).await;
+        rig.serves_what_it_retains().await;
+        gate.open();
+        rig.execute(rig.nth(1999)).await.unwrap();
+        assert_eq!(rig.worker(ActorKind::BlockWal).await.restarts, 2);
+        rig.serves_what_it_retains().await;
+    }
 }
 
 #[tokio::test]

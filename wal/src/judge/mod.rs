@@ -125,6 +125,16 @@ impl Judged {
         self.try_reader().expect("a log that exists")
     }
 
+    /// Follows an owner in this process whose life is over, but whose readers may still be at work: until the last of
+    /// them has let go of a file, it is neither recycled nor removed.
+    #[must_use]
+    pub fn after(self, before: &Reader) -> Self {
+        if let Some(state) = &self.state {
+            state.shared.handles.follow(before.handles());
+        }
+        self
+    }
+
     /// Takes the log over: a torn tail is cut off by publishing a segment.
     ///
     /// # Errors
@@ -186,8 +196,8 @@ impl Judged {
             let linked = chain::link(&candidates, &self.options.stream, tail.trim)?;
             let dead = (0..candidates.len()).filter(|at| !linked.contains(at)).map(|at| &candidates[at]);
             found.dead = dead.map(|candidate| (candidate.sequence, candidate.path.clone())).collect();
-            let view = view(&candidates, &linked, &header, &tail)?;
             let handles = Handles::new(self.storage.clone(), self.options.open_files_max);
+            let view = view(&handles, &candidates, &linked, &header, &tail)?;
             let shared = Arc::new(Shared::new(handles, self.options.entry_bytes_max, view));
             self.facts = Facts::of(&header, &tail, &shared)?;
             self.state = Some(State { header, tail, shared });
@@ -306,8 +316,14 @@ fn judge_last(
 }
 
 /// The view of a chain whose last segment was judged.
-fn view(candidates: &[Candidate], linked: &[usize], last: &Header, tail: &Tail) -> Result<View, WalError> {
-    let file = |at: usize| SegmentFile::new(candidates[at].path.clone(), candidates[at].sequence);
+fn view(
+    handles: &Handles,
+    candidates: &[Candidate],
+    linked: &[usize],
+    last: &Header,
+    tail: &Tail,
+) -> Result<View, WalError> {
+    let file = |at: usize| handles.file(candidates[at].path.clone(), candidates[at].sequence);
     let files: Vec<Arc<SegmentFile>> = linked.iter().map(|at| file(*at)).collect();
     let mut sealed = Vec::new();
     for (nth, pair) in linked.windows(2).enumerate() {

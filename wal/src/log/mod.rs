@@ -30,7 +30,7 @@ use crate::pending::{Cursor, Frame, Pending};
 use crate::pool::Pool;
 use crate::publish::Site;
 use crate::reader::Reader;
-use crate::segment::{Handles, SegmentFile};
+use crate::segment::Handles;
 use crate::shared::{Active, Shared, View};
 use crate::storage::{LockGuard, Storage, StorageFile, open_for_groups};
 
@@ -290,7 +290,7 @@ impl Log {
         let published = crate::publish::publish(site, &mut pool, &header, &[], true).map_err(either)?;
         let handles = Handles::new(storage.clone(), options.open_files_max);
         let active = Active {
-            file: SegmentFile::new(published.path.clone(), sequence),
+            file: handles.file(published.path.clone(), sequence),
             salt,
             base: first_index,
             frames_offset: PAGE,
@@ -330,10 +330,18 @@ impl Log {
         let parts = Parts { storage, dir, options, lock, shared, header, pool, sequence: found.sequence };
         let mut log = Self::assemble(parts, file);
         log.next = next;
-        if at.is_some() || !tail.clean {
+        let cuts = at.is_some() || !tail.clean;
+        // A spare may be among what doesn't count.
+        let first = cuts && log.pool.len() == 0;
+        if first {
+            log.clean_up(&found.prepared, &found.dead);
+        }
+        if cuts {
             log.cut(next)?;
         }
-        log.clean_up(&found.prepared, &found.dead);
+        if !first {
+            log.clean_up(&found.prepared, &found.dead);
+        }
         // Without space for it the log works as long as no cut needs it; idle steps try again.
         let _made = log.make_reserve(false);
         Ok(log)

@@ -49,12 +49,13 @@ impl Log {
                 break;
             };
             // Nobody else can come to hold it: it is in no view any more.
-            if Arc::strong_count(&retired.file) > 1 {
+            let handles = &self.shared.handles;
+            if Arc::strong_count(&retired.file) > 1 || handles.held_by_earlier(&retired.file.path) {
                 self.limbo.push_back(retired);
                 continue;
             }
-            let fits = retired.bytes <= self.options.segment_bytes;
-            if fits && self.pool.len() + renamed.len() < self.options.pool_segments {
+            handles.forget(retired.file.sequence);
+            if self.fits(&retired) && self.pool.len() + renamed.len() < self.options.pool_segments {
                 let spare = self.pool.name();
                 if self.storage.rename(&retired.file.path, &spare).is_ok() {
                     renamed.push(spare);
@@ -75,6 +76,10 @@ impl Log {
         }
     }
 
+    fn fits(&self, retired: &Retired) -> bool {
+        retired.bytes <= self.options.segment_bytes
+    }
+
     /// Removes what opening found that doesn't count.
     pub(super) fn clean_up(&mut self, prepared: &[PathBuf], dead: &[(u64, PathBuf)]) {
         for path in prepared {
@@ -89,9 +94,11 @@ impl Log {
         self.settle_limbo();
     }
 
-    /// Makes the reserve if there is no spare; with `create`, the failure is that of making the log.
+    /// Makes the reserve if there is no spare, and nothing that becomes one once a reader lets go of it; with `create`,
+    /// the failure is that of making the log.
     pub(super) fn make_reserve(&mut self, create: bool) -> Result<(), WalError> {
-        if self.pool.len() > 0 || (self.poison.is_some() && !create) {
+        let waits = self.limbo.iter().any(|retired| self.fits(retired));
+        if self.pool.len() > 0 || waits || (self.poison.is_some() && !create) {
             return Ok(());
         }
         let path = self.pool.name();
