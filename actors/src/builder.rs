@@ -13,13 +13,13 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::handle::Roadbed;
-use crate::metrics::{Metrics, Registration, Sampler};
+use crate::metrics::{Metrics, Registration};
 use crate::state::core::Core;
 use crate::state::{
-    Disk, Environment, IoThreads, Replies, State, StateParts, StopCell, WallClock, configured_options,
+    Disk, Environment, IoThreads, Replies, Space, State, StateParts, StopCell, WallClock, configured_options,
     system_clock,
 };
-use crate::store::{StorePaths, prepare};
+use crate::store::{SpaceSampler, StorePaths, prepare};
 use crate::supervision::{Ended, Faults, panic_message, spawn_watched};
 
 /// Configures a data layer; [`Builder::start`] starts it.
@@ -142,7 +142,7 @@ impl Builder {
             .spawn(move || {
                 let io_threads = IoThreads::default();
                 match self.environment(thread_metrics, io_threads.clone()) {
-                    Ok((environment, _sampler)) => run(environment, started, addr_sender, &thread_stop),
+                    Ok(environment) => run(environment, started, addr_sender, &thread_stop),
                     Err(error) => {
                         thread_stop.set(StopReason::Start(error.clone()));
                         // Nobody may be waiting for the start any more.
@@ -168,24 +168,13 @@ impl Builder {
     }
 
     /// Takes the directory's lock and makes the store, if there is a directory.
-    fn environment(
-        self,
-        metrics: Arc<Metrics>,
-        io_threads: IoThreads,
-    ) -> Result<(Environment, Option<Sampler>), StartError> {
+    fn environment(self, metrics: Arc<Metrics>, io_threads: IoThreads) -> Result<Environment, StartError> {
         let Self { committee, config, place, storage, faults, clock, registry: _ } = self;
-        let mut sampler = None;
         let disk = match place {
             Some(Place::Dir(dir)) => {
                 let paths = StorePaths::new(dir);
                 let options = |wal| configured_options(&committee, &config, wal);
                 let lock = prepare(&storage, &paths, &committee, options)?;
-                if metrics.enabled() {
-                    let started = Sampler::start(paths.dir.clone(), Arc::clone(&metrics));
-                    sampler = Some(started.map_err(|error| StartError::Failed {
-                        detail: format!("can't start a thread: {error}"),
-                    })?);
-                }
                 Some(Disk::new(storage, paths, lock))
             }
             _ => None,
@@ -193,7 +182,7 @@ impl Builder {
         if let Some(disk) = &disk {
             metrics.set_readers(disk.readers());
         }
-        Ok((Environment { committee, config, faults, metrics, clock, disk, io_threads }, sampler))
+        Ok(Environment { committee, config, faults, metrics, clock, disk, io_threads })
     }
 }
 
@@ -207,6 +196,7 @@ fn run(
     let seed = std::collections::hash_map::RandomState::new();
     let seed = std::hash::BuildHasher::hash_one(&seed, std::process::id());
     let with_logs = environment.disk.is_some();
+    let disk = environment.disk.as_ref().map(|disk| (Arc::clone(&disk.storage), disk.paths.dir.clone()));
     let core = Core::new(environment.committee.clone(), environment.config.clone(), with_logs, seed);
     let replies = Replies::default();
     let metrics = Arc::clone(&environment.metrics);
@@ -229,12 +219,26 @@ fn run(
             // The receiver lives as long as the System runs.
             let _ = ended_sender.send(());
         };
+        let mut sampler = None;
         if let Some(state) = spawn_watched(|_| State::new(parts), on_end) {
+            if let Some((storage, dir)) = disk {
+                // It holds no address that would keep State alive.
+                let weak = state.downgrade();
+                let tell = move |free_bytes| {
+                    if let Some(state) = weak.upgrade() {
+                        state.do_send(Space(free_bytes));
+                    }
+                };
+                sampler = SpaceSampler::start(storage, dir, tell)
+                    .inspect_err(|error| tracing::warn!(%error, "can't sample the free space"))
+                    .ok();
+            }
             // Without a receiver the start was given up: then State ends with its last address.
             drop(addr.send(state));
         }
         // The sender is dropped only after it was used.
         drop(ended.await);
+        drop(sampler);
     });
     if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(system))) {
         tracing::error!(

@@ -38,6 +38,9 @@ pub struct Config {
     pub segment_bytes: u64,
     /// A log's group is synced once it has this many bytes, even if more is waiting. At least 1; default 8 MiB.
     pub group_bytes_max: u64,
+    /// Bytes that the logs leave free on the disk for everybody else: a log takes no new segment that would leave less,
+    /// and the disk counts as full before it is. Default 64 MiB; 0 to use it up.
+    pub disk_reserve_bytes: u64,
     /// How failed workers are restarted.
     pub restart: RestartPolicy,
     /// An operation that runs for longer is reported as hung; a hung verifier is replaced. Default 5 s.
@@ -100,6 +103,7 @@ impl Default for Config {
             read_cache_bytes_max: mib(64),
             segment_bytes: mib(64),
             group_bytes_max: mib(8),
+            disk_reserve_bytes: mib(64),
             restart: RestartPolicy::default(),
             hung_after: Duration::from_secs(5),
             give_up_after: Duration::from_secs(60),

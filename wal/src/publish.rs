@@ -22,6 +22,7 @@ pub(crate) struct Site<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) segment_bytes: u64,
     pub(crate) direct: bool,
+    pub(crate) keep_free_bytes: u64,
 }
 
 /// A segment that takes frames from its `frames_offset` on.
@@ -75,9 +76,35 @@ fn prepare(
     if let Some(spare) = pool.take(urgent) {
         return Ok((spare, false));
     }
+    if !urgent {
+        leave_free(site, bytes)?;
+    }
     let path = names::prepared(site.dir, sequence);
     make_space(site, &path, bytes).inspect_err(|_| discard(site, &path))?;
     Ok((path, true))
+}
+
+/// An error if a file of so many bytes would leave less free than must be left.
+pub(crate) fn leave_free(site: Site<'_>, bytes: u64) -> Result<(), WalError> {
+    let keep = site.keep_free_bytes;
+    if keep == 0 {
+        return Ok(());
+    }
+    let op = "leave space free beside a new segment";
+    let failed = |error: &std::io::Error| WalError::io(op, site.dir, None, error);
+    match site.storage.free_bytes(site.dir).map_err(|error| failed(&error))? {
+        Some(free) if free < bytes.saturating_add(keep) => Err(WalError::Io {
+            op,
+            path: site.dir.to_path_buf(),
+            offset: None,
+            kind: std::io::ErrorKind::StorageFull,
+            errno: None,
+            message: format!(
+                "the disk is almost full: {free} bytes are free, {bytes} are needed, and {keep} are kept free"
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a file with reserved space.

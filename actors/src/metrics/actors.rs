@@ -51,6 +51,7 @@ messages! {
     Report "report",
     ReadDone "read_done",
     LoadDone "load_done",
+    Space "space",
     Timer "timer",
     Open "open",
     Append "append",

@@ -102,6 +102,6 @@ catalog! {
     WAL_CORRUPTIONS = Counter "wal_corruptions_total" ["wal", "kind"] "Damage to what had been durable, by where it was found: at the start, at a restart, or while serving.";
     WAL_ERRORS = Counter "wal_errors_total" ["wal", "op", "kind"] "Operations of a log that failed.";
     WAL_POISONED = Gauge "wal_poisoned" ["wal"] "1 from a failed write or sync of a log until the log is open again.";
-    SPACE_FREE = Gauge "data_dir_free_bytes" [] "Bytes that are free on the file system of the data directory, sampled; 0 without one.";
-    SPACE_SIZE = Gauge "data_dir_size_bytes" [] "Size of the file system of the data directory, sampled; 0 without one.";
+    SPACE_FREE = Gauge "data_dir_free_bytes" [] "Bytes that are free where the data directory is, sampled every second; 0 without one.";
+    SPACE_SIZE = Gauge "data_dir_size_bytes" [] "Bytes of both logs in the data directory, without the segments they keep in reserve; 0 without one.";
 }

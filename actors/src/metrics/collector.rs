@@ -188,6 +188,7 @@ impl Metrics {
             RunState::Recovering,
             RunState::Running,
             RunState::Degraded,
+            RunState::DiskFull,
             RunState::Stopping,
             RunState::Stopped,
         ];
@@ -228,8 +229,7 @@ impl Metrics {
         families.all(WAITERS, Kind::ALL.iter().map(|kind| ([kind.name()], waiting(kind))));
         families.all(PUSH_WAIT, PUSHES.iter().zip(&self.push_wait).map(|(push, wait)| ([push.name()], wait)));
         families.one(RETAINED_BLOCKS, cursors.next_block.0 - cursors.first.0);
-        let logs_bytes: Option<u64> = WalKind::BOTH.iter().map(|wal| self.log_size_bytes(*wal)).sum();
-        families.one(RETAINED_BYTES, logs_bytes.unwrap_or(status.memory_bytes));
+        families.one(RETAINED_BYTES, self.logs_size_bytes().unwrap_or(status.memory_bytes));
         families.one(MEMORY_BYTES, status.memory_bytes);
         let took =
             |phase: Phase| f64::from_bits(self.recovery_seconds[phase as usize].load(Ordering::Relaxed));
@@ -374,8 +374,8 @@ impl Metrics {
             WAL_POISONED,
             wals().map(|(name, _, metrics)| ([name], metrics.poisoned.load(Ordering::Relaxed))),
         );
-        families.one(SPACE_FREE, &self.space_free_bytes);
-        families.one(SPACE_SIZE, &self.space_size_bytes);
+        families.one(SPACE_FREE, published.observed.status.free_bytes.unwrap_or(0));
+        families.one(SPACE_SIZE, self.logs_size_bytes().unwrap_or(0));
     }
 
     /// A reader of a log as it was last opened: its range and its segments are kept in memory.
@@ -385,5 +385,9 @@ impl Metrics {
 
     fn log_size_bytes(&self, wal: WalKind) -> Option<u64> {
         Some(self.log_reader(wal)?.segments().iter().map(|segment| segment.bytes).sum())
+    }
+    /// Of both logs; `None` without a data directory.
+    fn logs_size_bytes(&self) -> Option<u64> {
+        WalKind::BOTH.iter().map(|wal| self.log_size_bytes(*wal)).sum()
     }
 }

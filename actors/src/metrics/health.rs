@@ -64,7 +64,7 @@ impl Metrics {
             }
         }
         match status.state {
-            RunState::Running | RunState::Degraded => {}
+            RunState::Running | RunState::Degraded | RunState::DiskFull => {}
             RunState::Recovering => reasons.push("it is still recovering".to_owned()),
             RunState::Stopping => reasons.push("it is stopping".to_owned()),
             RunState::Stopped => reasons.push("it has stopped".to_owned()),

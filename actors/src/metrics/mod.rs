@@ -21,7 +21,6 @@ mod cursors;
 mod health;
 mod histogram;
 mod pipeline;
-mod space;
 mod wal;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +35,6 @@ pub use catalog::{CATALOG, Definition, MetricKind};
 pub(crate) use collector::Registration;
 pub use health::Health;
 pub(crate) use pipeline::{Facts, Pipeline, Stage, StageMetrics, prune_took};
-pub(crate) use space::Sampler;
 pub use wal::LogStats;
 pub(crate) use wal::{Corruption, ErrorKind, Operation, Truncation, WalMetrics};
 
@@ -104,8 +102,6 @@ pub(crate) struct Metrics {
     /// Records that recovery has to read, and has read.
     recovery_wanted: AtomicU64,
     recovery_done: AtomicU64,
-    space_free_bytes: AtomicU64,
-    space_size_bytes: AtomicU64,
 }
 
 impl Metrics {
@@ -126,8 +122,6 @@ impl Metrics {
             recovery_seconds: Default::default(),
             recovery_wanted: AtomicU64::new(0),
             recovery_done: AtomicU64::new(0),
-            space_free_bytes: AtomicU64::new(0),
-            space_size_bytes: AtomicU64::new(0),
         }
     }
 
@@ -205,11 +199,5 @@ impl Metrics {
     pub(crate) fn recovery_read(&self, wal: WalKind) {
         self.recovery_done.fetch_add(1, Ordering::Relaxed);
         self.wal(wal).recovered_records.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// What the file system of the data directory has.
-    pub(crate) fn set_space(&self, free_bytes: u64, size_bytes: u64) {
-        self.space_free_bytes.store(free_bytes, Ordering::Relaxed);
-        self.space_size_bytes.store(size_bytes, Ordering::Relaxed);
     }
 }

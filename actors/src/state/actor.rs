@@ -27,6 +27,11 @@ use crate::supervision::Heartbeat;
 #[rtype(result = "Result<Retention, Error>")]
 pub struct GetRetention;
 
+/// What is free on the disk, in bytes, if anybody knows.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Space(pub(crate) Option<u64>);
+
 /// A reader has answered.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -349,6 +354,15 @@ impl Handler<ReadDone> for State {
         let outcome = Outcome::from(&result);
         self.input(Msg::ReadDone, Input::ReadDone { call, result }, ctx);
         self.meter.ended(Msg::ReadDone, outcome);
+    }
+}
+
+impl Handler<Space> for State {
+    type Result = ();
+
+    fn handle(&mut self, Space(free_bytes): Space, ctx: &mut Context<Self>) {
+        self.input(Msg::Space, Input::Space { free_bytes }, ctx);
+        self.meter.ended(Msg::Space, Outcome::Ok);
     }
 }
 

@@ -10,8 +10,8 @@ mod replies;
 mod stop;
 mod workers;
 
-pub(crate) use actor::StateParts;
 pub use actor::{GetRetention, State};
+pub(crate) use actor::{Space, StateParts};
 pub(crate) use meter::system_clock;
 pub use replies::Deferred;
 pub(crate) use replies::Replies;

@@ -8,7 +8,7 @@ use roadbed::{Config, RetentionPolicy};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{
     ActorKind, Cursors, Error, GetBlock, GetGlobalBlock, GetQc, PushAppHash, PushBlock, PushQc, RunState,
-    Shutdown, StartError, StopReason, TryGetBlock, WalKind, WorkerState,
+    Shutdown, StartError, Status, StopReason, TryGetBlock, WalKind, WorkerState,
 };
 use roadbed_messages::testing::{self, ChainShape};
 use roadbed_tests::{Craft, Files, Fixture, Rig, Sent, app_hash, settings};
@@ -92,7 +92,7 @@ async fn nobody_notices(actor: ActorKind, fault: Fault) {
     for vote in votes {
         vote.reply().await.unwrap();
     }
-    let healed = |status: &roadbed_messages::api::Status| status.state == RunState::Running;
+    let healed = |status: &Status| status.state == RunState::Running;
     let status = rig.until(healed).await;
     assert_eq!(status.cursors.next_app_proposal, rig.fixture.end());
     for worker in status.workers {
@@ -362,7 +362,7 @@ async fn a_full_disk_is_a_state_outside_the_budget_and_ends_by_itself() {
     // Reads go on, nothing new is promised, and the reason is told.
     rig.serves_what_it_retains().await;
     assert!(vote.waits() || rig.faults.outstanding() == 0);
-    rig.until(|status| status.state == RunState::Degraded || rig.faults.outstanding() == 0).await;
+    rig.until(|status| status.state == RunState::DiskFull || rig.faults.outstanding() == 0).await;
     vote.reply().await.unwrap();
     let status = rig.until(|status| status.state == RunState::Running).await;
     assert!(status.reasons.is_empty());
@@ -404,6 +404,33 @@ async fn pruning_goes_on_while_the_disk_is_full_and_frees_it() {
     vote.reply().await.unwrap();
     rig.until(|status| status.state == RunState::Running).await;
     rig.serves_what_it_retains().await;
+}
+
+#[tokio::test]
+async fn the_disk_counts_as_full_before_it_is_and_resumes_by_itself() {
+    let disk = SimStorage::new(24);
+    let reserve = 1 << 20;
+    let config = Config { disk_reserve_bytes: reserve, ..lively() };
+    let rig = Rig::on_simulated(Fixture::new(24, 4, 300), config, &disk).await.unwrap();
+    rig.push_qcs(0..100).await;
+    rig.execute(rig.nth(999)).await.unwrap();
+    // Others fill the disk up to what is kept free, and then a bit more.
+    disk.set_capacity_bytes(Some(disk.used_bytes() + reserve - 1));
+    rig.push_qcs(100..300).await;
+    let mut vote = vote(&rig, rig.nth(2999));
+    let almost = |status: &Status| {
+        let told = |part: &str| status.reasons.iter().any(|reason| reason.contains(part));
+        let sampled = status.free_bytes.is_some_and(|free| free < reserve) && told("the disk is almost full");
+        status.state == RunState::DiskFull && sampled && told(&format!("{reserve} are kept free"))
+    };
+    rig.until(almost).await;
+    assert!(vote.waits());
+    rig.serves_what_it_retains().await;
+    rig.prune(rig.nth(900)).await.unwrap();
+    disk.set_capacity_bytes(None);
+    vote.reply().await.unwrap();
+    let status = rig.until(|status| status.state == RunState::Running).await;
+    assert_eq!((status.free_bytes, status.reasons.len()), (None, 0));
 }
 
 #[tokio::test]

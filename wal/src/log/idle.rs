@@ -8,7 +8,7 @@ use crate::buffer::AlignedBuffer;
 use crate::error::WalError;
 use crate::format::frame::{FrameKind, frame_bytes};
 use crate::pending::{Frame, Group};
-use crate::publish::make_space;
+use crate::publish::{leave_free, make_space};
 use crate::storage::{StorageFile, SyncPoint, open_for_groups, write_durably};
 
 /// Zeros that one step writes, in bytes: about a millisecond's worth.
@@ -103,6 +103,7 @@ impl Log {
             if !self.pool.wants_more() {
                 return Ok(false);
             }
+            leave_free(self.site(), self.options.segment_bytes)?;
             self.sequence += 1;
             let path = crate::names::prepared(&self.dir, self.sequence);
             make_space(self.site(), &path, self.options.segment_bytes).inspect_err(|_| {

@@ -390,7 +390,13 @@ struct Parts {
 }
 
 fn site<'a>(storage: &'a dyn Storage, dir: &'a Path, options: &LogOptions) -> Site<'a> {
-    Site { storage, dir, segment_bytes: options.segment_bytes, direct: options.direct_io }
+    Site {
+        storage,
+        dir,
+        segment_bytes: options.segment_bytes,
+        direct: options.direct_io,
+        keep_free_bytes: options.keep_free_bytes,
+    }
 }
 
 fn salt(storage: &dyn Storage, dir: &Path) -> Result<u64, WalError> {

@@ -190,6 +190,12 @@ pub trait Storage: Send + Sync + Debug {
     /// Held by someone else, or what the storage says.
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockFault>;
 
+    /// Bytes that may still be taken where the directory is; `None` where nobody knows.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>>;
+
     /// A random number that is not zero.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use roadbed_wal::sim::{Fault, Op, SimStorage};
-use roadbed_wal::{Entry, Log, SyncPoint, WalError};
+use roadbed_wal::{Entry, Log, LogOptions, Storage as _, SyncPoint, WalError};
 
 use crate::crashes::SCRIPTS;
 use crate::script::{DIR, Model, check, go_on, options, recover, run};
@@ -168,6 +168,29 @@ fn scenario_20_a_full_disk_stops_only_what_needs_space() {
     assert_eq!(log.sync().unwrap(), 20);
     drop(log);
     assert_eq!(open(&sim.crash(1)).unwrap().range(), 2..20);
+}
+
+#[test]
+fn scenario_20_a_disk_counts_as_full_before_it_is() {
+    let sim = SimStorage::new(3);
+    let keep_free_bytes = 100_000;
+    let options = LogOptions { keep_free_bytes, ..options() };
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options, 0).unwrap();
+    append(&mut log, 0..4, 3000);
+    log.sync().unwrap();
+    // What others take of the disk counts, too.
+    sim.set_capacity_bytes(Some(sim.used_bytes() + keep_free_bytes));
+    append(&mut log, 4..12, 3000);
+    let full = log.sync().unwrap_err();
+    assert!(full.is_disk_full() && full.to_string().contains("100000 are kept free"), "{full}");
+    assert!(log.poisoned().is_none());
+    // Housekeeping takes no space either, and the front can be cut.
+    while log.idle().unwrap() {}
+    log.truncate_before(3).unwrap();
+    assert!(sim.free_bytes(Path::new(DIR)).unwrap().unwrap() >= keep_free_bytes);
+    sim.set_capacity_bytes(Some(sim.used_bytes() + 10 * keep_free_bytes));
+    assert_eq!(log.sync().unwrap(), 12);
+    assert_eq!(log.range(), 3..12);
 }
 
 #[test]

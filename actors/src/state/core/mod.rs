@@ -91,6 +91,11 @@ pub enum Input {
     },
     /// Recovery has read and verified what belongs in memory.
     Loaded(Result<Loaded, StartError>),
+    /// Free space was sampled.
+    Space {
+        /// What may still be taken of the disk, if anybody knows.
+        free_bytes: Option<u64>,
+    },
     /// Time has passed.
     Tick,
 }
@@ -260,6 +265,8 @@ pub struct Core {
     needed_job_next: bool,
     rejected: BTreeMap<&'static str, u64>,
     tally: Tally,
+    /// As it was sampled last.
+    free_bytes: Option<u64>,
     effects: Vec<Effect>,
 }
 
@@ -285,6 +292,7 @@ impl Core {
             needed_job_next: true,
             rejected: BTreeMap::new(),
             tally: Tally::default(),
+            free_bytes: None,
             effects: Vec::new(),
             committee,
             config,
@@ -301,6 +309,7 @@ impl Core {
             Input::Report(report) => self.on_report(report),
             Input::ReadDone { call, result } => self.on_read(call, result),
             Input::Loaded(result) => self.on_loaded(result),
+            Input::Space { free_bytes } => self.free_bytes = free_bytes,
             Input::Tick => self.on_tick(),
         }
         self.settle();

@@ -46,6 +46,7 @@ impl Observed {
             buffered_blocks: 0,
             missing_blocks: 0,
             memory_bytes: 0,
+            free_bytes: None,
             reasons: Vec::new(),
         };
         Self {
