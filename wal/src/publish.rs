@@ -43,7 +43,8 @@ pub(crate) enum Failure {
     After(WalError),
 }
 
-/// Publishes a segment: `header`, followed by `table` (whole pages, up to the header's `frames_offset`).
+/// Publishes a segment: `header`, completed with the length of its file, followed by `table` (whole pages, up to the
+/// header's `frames_offset`).
 pub(crate) fn publish(
     site: Site<'_>,
     pool: &mut Pool,
@@ -120,10 +121,18 @@ fn write_header(
     header: &Header,
     table: &[u8],
 ) -> Result<Arc<dyn StorageFile>, WalError> {
+    let failed = |op, error: &std::io::Error| WalError::io(op, path, None, error);
     let file = open_for_groups(site.storage, path, site.direct)?;
+    let prepared_bytes = file.bytes().map_err(|error| failed("ask for the length of a segment", &error))?;
+    let header = Header { prepared_bytes, ..*header };
     let mut bytes = AlignedBuffer::copy_of(&header.encode());
     bytes.extend(table.len()).copy_from_slice(table);
     write_durably(&*file, path, bytes.bytes(), 0, SyncPoint::Header)?;
+    if file.writes_are_durable() {
+        // A direct write makes its own bytes durable; the length that the header names must be too.
+        let point = SyncPoint::Header;
+        file.sync_data(point).map_err(|error| failed(point.name(), &error))?;
+    }
     Ok(file)
 }
 

@@ -22,6 +22,7 @@ mod plan;
 mod preflight;
 mod progress;
 mod signals;
+mod store_check;
 mod summary;
 mod validator;
 
@@ -54,14 +55,16 @@ use crate::output;
 /// # Errors
 /// Why the data layer did not start. Everything that goes wrong later is in the summary and in the code.
 pub(crate) async fn run(args: &RunArgs) -> Result<Code, NodeError> {
-    preflight::check(args)?;
-    let plan = Arc::new(Plan::new(args)?);
-    let signals = Signals::install()?;
-    preflight::raise_open_files();
-    let faults = Faults::default();
-    let roadbed = start(args, &plan, faults.clone()).await?;
-    let summary = Summary::new(args.seed, roadbed.recovered());
-    let mut run = Run { args, plan, roadbed, signals, summary, faults };
+    let mut run = match Run::begin(args).await {
+        Ok(run) => run,
+        Err(error) => {
+            let summary = Summary::refused(args.seed, error.code().name(), error.to_string());
+            if args.json {
+                output::result(&summary.json()).map_err(|error| NodeError::io("write the summary", error))?;
+            }
+            return Err(error);
+        }
+    };
     let outcome = run.live().await;
     run.finish(outcome).await
 }
@@ -83,7 +86,11 @@ async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, N
         None => builder,
     };
     let builder = if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) };
-    Ok(builder.start().await?)
+    let roadbed = builder.start().await?;
+    if !args.in_memory {
+        preflight::restore_committee(&args.dir, &plan.members.committee)?;
+    }
+    Ok(roadbed)
 }
 
 /// Says every few seconds how far a check is. Never ends.
@@ -110,13 +117,27 @@ struct Run<'a> {
     faults: Faults,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Everything that can refuse, then the start.
+    async fn begin(args: &'a RunArgs) -> Result<Self, NodeError> {
+        preflight::check(args)?;
+        let plan = Arc::new(Plan::new(args)?);
+        if !args.in_memory {
+            store_check::check(&args.dir, &plan, args.accept_lost_qcs)?;
+        }
+        let signals = Signals::install()?;
+        preflight::raise_open_files();
+        let faults = Faults::default();
+        let roadbed = start(args, &plan, faults.clone()).await?;
+        let summary = Summary::new(args.seed, roadbed.recovered());
+        Ok(Self { args, plan, roadbed, signals, summary, faults })
+    }
+
     /// From the first check to the last; answers why it ended.
     async fn live(&mut self) -> Result<String, NodeError> {
         let recovered = self.roadbed.recovered().clone();
         self.tell_recovered(&recovered);
         let cursors = recovered_cursors(&recovered);
-        chain_check::check_shape(&self.plan, &self.roadbed, cursors, &self.args.dir).await?;
         let Some(checked) = self.check(cursors, 1).await? else {
             return Ok("a signal during the chain check".to_owned());
         };
@@ -280,14 +301,7 @@ impl Run<'_> {
             Err(error) if outcome.is_ok() => Some(error.to_string()),
             _ => None,
         };
-        self.summary.result = match code {
-            Code::Clean => "ok",
-            Code::Escalated => "escalated",
-            Code::ChainCheck => "chain_check_failed",
-            Code::Refused => "refused",
-            Code::Corrupt => "corrupt",
-            _ => "failed",
-        };
+        self.summary.result = code.name();
         self.summary.stop_reason = match (&outcome, not_durable) {
             (_, Some(not_durable)) => not_durable,
             (Ok(cause), None) => cause.clone(),

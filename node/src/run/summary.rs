@@ -40,6 +40,7 @@ pub(crate) struct Summary {
     reasons: Vec<String>,
     /// Faults that were injected, by kind; nothing without chaos.
     chaos: Option<BTreeMap<&'static str, u64>>,
+    /// What the start found; all zeros when it was refused.
     recovered: RecoveredPart,
     chain_check: ChainCheck,
     /// The application's state after the last block that the check has seen.
@@ -96,7 +97,7 @@ impl Restarts {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct RecoveredPart {
     first: u64,
     next_block: u64,
@@ -122,10 +123,26 @@ struct ChainCheck {
 impl Summary {
     /// Of a run that recovered this and got no further.
     pub(crate) fn new(seed: u64, recovered: &Recovered) -> Self {
-        let mut summary = Self {
+        let mut summary = Self::refused(seed, "failed", String::new());
+        summary.recovered = RecoveredPart {
+            first: recovered.first.0,
+            next_block: recovered.next_block.0,
+            next_qc: recovered.next_qc.0,
+            torn_bytes: recovered.torn_bytes,
+            reconcile_case: recovered.reconcile_case.clone(),
+            lost: recovered.lost.clone(),
+            seconds: recovered.seconds,
+        };
+        summary.set_cursors(&super::recovered_cursors(recovered));
+        summary
+    }
+
+    /// Of a run that did not start, and why.
+    pub(crate) fn refused(seed: u64, result: &'static str, stop_reason: String) -> Self {
+        Self {
             schema: SCHEMA,
-            result: "failed",
-            stop_reason: String::new(),
+            result,
+            stop_reason,
             seed,
             first: 0,
             next_app_proposal: 0,
@@ -142,21 +159,11 @@ impl Summary {
             state: RunState::Stopped.name(),
             reasons: Vec::new(),
             chaos: None,
-            recovered: RecoveredPart {
-                first: recovered.first.0,
-                next_block: recovered.next_block.0,
-                next_qc: recovered.next_qc.0,
-                torn_bytes: recovered.torn_bytes,
-                reconcile_case: recovered.reconcile_case.clone(),
-                lost: recovered.lost.clone(),
-                seconds: recovered.seconds,
-            },
+            recovered: RecoveredPart::default(),
             chain_check: ChainCheck::default(),
             chain_hash: AppHash::ZERO,
             check: CheckState::NotRun,
-        };
-        summary.set_cursors(&super::recovered_cursors(recovered));
-        summary
+        }
     }
 
     /// Where the run got to.
@@ -235,8 +242,7 @@ impl Summary {
                 )
             }
         };
-        let chaos = self.chaos.as_ref().map(|chaos| format!("chaos        {}", counts(chaos)));
-        let lines = [
+        let mut lines = vec![
             format!("result       {} ({})", self.result, self.stop_reason),
             format!("blocks       {first}..{next_block} held, {next_app_proposal} executed and durable"),
             format!(
@@ -253,7 +259,13 @@ impl Summary {
             format!("chain check  {check}"),
             format!("chain hash   {}", self.chain_hash),
         ];
-        lines.into_iter().chain(chaos).collect::<Vec<_>>().join("\n")
+        if let Some(chaos) = &self.chaos {
+            lines.push(format!("chaos        {}", counts(chaos)));
+        }
+        if let Some(lost) = &self.recovered.lost {
+            lines.insert(1, format!("LOST         {lost}"));
+        }
+        lines.join("\n")
     }
 }
 

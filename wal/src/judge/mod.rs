@@ -1,6 +1,7 @@
 //! Opening a log: first judge, writing nothing; then, if nothing refuses, repair and take over.
 
 pub(crate) mod chain;
+pub(crate) mod end;
 pub(crate) mod tail;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{ADVICE_OPEN, WalError};
 use crate::format::PAGE_BYTES;
+use crate::format::end::EndRecord;
 use crate::format::header::{Header, HeaderFault, TablePlace};
 use crate::format::page::PageFault;
 use crate::log::Log;
@@ -79,7 +81,9 @@ pub(crate) struct Found {
     pub(crate) dead: Vec<(u64, PathBuf)>,
     pub(crate) prepared: Vec<PathBuf>,
     pub(crate) spares: Vec<(u64, PathBuf)>,
-    /// The highest sequence of any segment or preparation.
+    /// Where the log had ended, by slot; what says the most comes last.
+    pub(crate) ends: Vec<(u64, EndRecord)>,
+    /// The highest sequence of any segment, preparation or record.
     pub(crate) sequence: u64,
 }
 
@@ -193,6 +197,9 @@ impl Judged {
         if let Some(last) = candidates.last() {
             let header = *last.sound(&self.options.stream)?;
             let tail = judge_last(storage, last, &header, &self.options)?;
+            if let Some((_, record)) = found.ends.last() {
+                end::check(record, &self.options.stream, dir, &last.path, &header, &tail)?;
+            }
             let linked = chain::link(&candidates, &self.options.stream, tail.trim)?;
             let dead = (0..candidates.len()).filter(|at| !linked.contains(at)).map(|at| &candidates[at]);
             found.dead = dead.map(|candidate| (candidate.sequence, candidate.path.clone())).collect();
@@ -274,6 +281,11 @@ pub(crate) fn gather(storage: &dyn Storage, dir: &Path) -> Result<(Vec<Candidate
                 found.sequence = found.sequence.max(sequence);
             }
             Named::Spare(number) => found.spares.push((number, path)),
+            Named::End => {
+                found.ends = end::read(storage, &path)?;
+                let sequences = found.ends.iter().map(|(_, record)| record.sequence);
+                found.sequence = sequences.chain([found.sequence]).max().unwrap_or(0);
+            }
             Named::Other => {}
         }
     }
@@ -282,7 +294,10 @@ pub(crate) fn gather(storage: &dyn Storage, dir: &Path) -> Result<(Vec<Candidate
     Ok((candidates, found))
 }
 
-fn read_header(storage: &dyn Storage, path: &Path) -> Result<Result<Header, HeaderFault>, WalError> {
+pub(crate) fn read_header(
+    storage: &dyn Storage,
+    path: &Path,
+) -> Result<Result<Header, HeaderFault>, WalError> {
     let file = open_to_read(storage, path)?;
     let mut page = vec![0; PAGE_BYTES];
     let whole = read_full(&*file, &mut page, 0).map_err(|error| read_failed(path, 0, &error))?;

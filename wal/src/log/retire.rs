@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Log;
-use crate::error::WalError;
 use crate::judge::sync_dir;
 use crate::publish::make_space;
 use crate::segment::{Sealed, SegmentFile};
@@ -94,23 +93,18 @@ impl Log {
         self.settle_limbo();
     }
 
-    /// Makes the reserve if there is no spare, and nothing that becomes one once a reader lets go of it; with `create`,
-    /// the failure is that of making the log.
-    pub(super) fn make_reserve(&mut self, create: bool) -> Result<(), WalError> {
+    /// Makes the reserve if there is no spare, and nothing that becomes one once a reader lets go of it. Without space for
+    /// it the log works as long as no cut needs it; idle steps try again.
+    pub(super) fn make_reserve(&mut self) {
         let waits = self.limbo.iter().any(|retired| self.fits(retired));
-        if self.pool.len() > 0 || waits || (self.poison.is_some() && !create) {
-            return Ok(());
+        if self.pool.len() > 0 || waits || self.poison.is_some() {
+            return;
         }
         let path = self.pool.name();
-        let made = make_space(self.site(), &path, self.options.segment_bytes);
-        match made {
-            Ok(()) => {
-                self.pool.put(path);
-                Ok(())
-            }
-            Err(error) => {
+        match make_space(self.site(), &path, self.options.segment_bytes) {
+            Ok(()) => self.pool.put(path),
+            Err(_) => {
                 let _removed = self.storage.remove(&path);
-                Err(error)
             }
         }
     }

@@ -218,6 +218,7 @@ impl Log {
                 tail: sealed.tail,
                 table: ending.place,
             }),
+            prepared_bytes: 0,
         };
         let site = super::site(&*self.storage, &self.dir, &self.options);
         let published = match publish(site, &mut self.pool, &header, &ending.pages, next.urgent) {

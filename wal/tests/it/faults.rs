@@ -231,6 +231,57 @@ fn scenario_20_a_torn_tail_is_repaired_on_a_full_disk() {
 }
 
 #[test]
+fn scenario_20_a_log_is_made_where_there_is_space_for_its_first_segment_only() {
+    let sim = SimStorage::new(3);
+    sim.set_capacity_bytes(Some(options().segment_bytes));
+    let mut log = create(&sim);
+    append(&mut log, 0..3, 3000);
+    assert_eq!(log.sync().unwrap(), 3);
+    while log.idle().unwrap() {}
+    log.close().unwrap();
+    let mut log = open(&sim).unwrap();
+    assert_eq!(log.range(), 0..3);
+    // A cut needs a segment: refused, and nothing has changed.
+    assert!(log.truncate_after(1).unwrap_err().is_disk_full());
+    assert_eq!((log.range(), log.poisoned().is_none()), (0..3, true));
+    // The reserve is made when there is space.
+    sim.set_capacity_bytes(None);
+    while log.idle().unwrap() {}
+    sim.set_capacity_bytes(Some(sim.used_bytes()));
+    log.truncate_after(1).unwrap();
+    assert_eq!(log.range(), 0..1);
+}
+
+#[test]
+fn scenario_20_a_repair_on_a_full_disk_takes_the_space_of_what_does_not_count() {
+    let sim = SimStorage::new(3).direct(false);
+    let mut log = create(&sim);
+    append(&mut log, 0..4, 3000);
+    log.sync().unwrap();
+    append(&mut log, 4..5, 3000);
+    sim.fail(Fault::eio(Op::Sync).point(SyncPoint::Group));
+    assert!(log.sync().is_err());
+    drop(log);
+    let spare = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "free");
+    for left in ["tmp", "seg"] {
+        let image = sim.kill();
+        for path in image.files().into_iter().filter(spare) {
+            image.lose_file(&path);
+        }
+        // A preparation that a killed process left; a segment that was cut off and not removed yet.
+        let bytes = match left {
+            "tmp" => vec![0; usize::try_from(options().segment_bytes).unwrap()],
+            _ => image.read_file(&Path::new(DIR).join(format!("{:020}.seg", 1))).unwrap(),
+        };
+        let number = if left == "tmp" { 9 } else { 0 };
+        image.put_file(&Path::new(DIR).join(format!("{number:020}.{left}")), &bytes);
+        image.set_capacity_bytes(Some(image.used_bytes()));
+        let judged = Log::judge(Arc::new(image.clone()), Path::new(DIR), options()).unwrap();
+        assert_eq!(judged.open_at(4).unwrap().range(), 0..4, "{left}");
+    }
+}
+
+#[test]
 fn a_short_write_is_carried_on() {
     for direct in [false, true] {
         for bytes in [1, 511, 4096, 5000, 8192] {
