@@ -15,27 +15,27 @@
 mod pieces;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use roadbed_messages::api::StartError;
 use roadbed_messages::api::workers::Loaded;
 use roadbed_messages::{BlockNumber, Committee, HeaderHash, MatchError, VerifiedBlock, VerifiedQc};
 use roadbed_wal::{Reader, WalError};
 
+use crate::metrics::Metrics;
 use crate::supervision::panic_message;
 use pieces::{Checked, CheckedBlocks, Pieces};
 
 /// Blocks that a full verification has in hand at once, about: their QCs are in memory, and the hashes of their headers.
 const STRETCH_BLOCKS: u64 = 1 << 16;
-/// How often a full verification tells how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// Everything that loading needs.
 pub(crate) struct Load {
     pub(crate) committee: Committee,
     pub(crate) qcs: Option<Reader>,
     pub(crate) blocks: Option<Reader>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) threads: usize,
     pub(crate) memory_bytes_max: u64,
     pub(crate) first: BlockNumber,
@@ -70,17 +70,15 @@ impl Load {
         }
         let from = self.verify_from.max(self.first).min(self.next_block);
         let last_stretch = from.max(BlockNumber(self.next_block.0.saturating_sub(STRETCH_BLOCKS)));
+        let qcs_wanted = log(&self.qcs)?.range().end - self.qc_index(self.first_qc_needed(from))?;
+        self.metrics.recovery_wants(qcs_wanted + (self.next_block.0 - from.0));
         let mut at = from;
-        let mut told = Instant::now();
         while at < last_stretch {
             let end = last_stretch.min(at.saturating_add(STRETCH_BLOCKS));
             self.check(at, end, 0)?;
             at = end;
-            if told.elapsed() >= PROGRESS_EVERY {
-                told = Instant::now();
-                let (verified, total) = (at.0 - from.0, self.next_block.0 - from.0);
-                tracing::info!(verified, total, "verifying everything that is retained");
-            }
+            let (verified, total) = (at.0 - from.0, self.next_block.0 - from.0);
+            tracing::info!(verified, total, "verifying what is retained");
         }
         let Loaded { qcs, blocks } = self.check(last_stretch, self.next_block, self.memory_bytes_max)?;
         // QCs stay in memory from the one of the oldest block that does; those above next_block always do.
@@ -93,15 +91,11 @@ impl Load {
     /// with the newest blocks up to `keep_bytes_max`.
     fn check(&self, from: BlockNumber, end: BlockNumber, keep_bytes_max: u64) -> LoadResult {
         let qc_log = log(&self.qcs)?;
-        let index_of = |number: BlockNumber| {
-            let entry = qc_log.get_by_key(number.0).map_err(unreadable)?;
-            Ok(entry.map_or(qc_log.range().end, |entry| entry.index))
-        };
-        let qc_from = from.min(self.next_qc.saturating_sub(1));
+        let qc_from = self.first_qc_needed(from);
         let last = end == self.next_block;
-        let qcs_end = if last { qc_log.range().end } else { index_of(end.saturating_sub(1))? + 1 };
-        let mut pieces = Pieces::new(&self.committee, self.threads, keep_bytes_max);
-        pieces.add_qcs(qc_log, index_of(qc_from)?..qcs_end);
+        let qcs_end = if last { qc_log.range().end } else { self.qc_index(end.saturating_sub(1))? + 1 };
+        let mut pieces = Pieces::new(self, keep_bytes_max);
+        pieces.add_qcs(qc_log, self.qc_index(qc_from)?..qcs_end);
         if from < end {
             pieces.add_blocks(log(&self.blocks)?, from.0..end.0);
         }
@@ -113,6 +107,17 @@ impl Load {
             }
         }
         Ok(Loaded { qcs, blocks: newest(blocks, keep_bytes_max) })
+    }
+
+    /// A block whose QC is needed to verify from `from` on: there may be no block, but there is a QC.
+    fn first_qc_needed(&self, from: BlockNumber) -> BlockNumber {
+        from.min(self.next_qc.saturating_sub(1))
+    }
+
+    /// The index of a block's QC.
+    fn qc_index(&self, number: BlockNumber) -> Result<u64, StartError> {
+        let log = log(&self.qcs)?;
+        Ok(log.get_by_key(number.0).map_err(unreadable)?.map_or(log.range().end, |entry| entry.index))
     }
 }
 

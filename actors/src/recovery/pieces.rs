@@ -6,11 +6,11 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use roadbed_messages::api::StartError;
-use roadbed_messages::{Committee, HeaderHash, VerifiedBlock, VerifiedQc, verify_qcs};
+use roadbed_messages::api::{StartError, WalKind};
+use roadbed_messages::{HeaderHash, VerifiedBlock, VerifiedQc, verify_qcs};
 use roadbed_wal::Reader;
 
-use super::{corrupt, damaged, unreadable};
+use super::{Load, corrupt, damaged, unreadable};
 use crate::reader::{checked_block, decoded_qc};
 
 /// The most QCs of a piece: with more of them in a batch no signature becomes much cheaper.
@@ -62,15 +62,14 @@ struct Progress {
 
 /// Pieces to check: QCs in order, then blocks, newest first.
 pub(super) struct Pieces<'a> {
-    committee: &'a Committee,
-    threads: usize,
+    load: &'a Load,
     keep_bytes_max: u64,
     pieces: Vec<Piece<'a>>,
 }
 
 impl<'a> Pieces<'a> {
-    pub(super) fn new(committee: &'a Committee, threads: usize, keep_bytes_max: u64) -> Self {
-        Self { committee, threads, keep_bytes_max, pieces: Vec::new() }
+    pub(super) fn new(load: &'a Load, keep_bytes_max: u64) -> Self {
+        Self { load, keep_bytes_max, pieces: Vec::new() }
     }
 
     pub(super) fn add_qcs(&mut self, log: &'a Reader, range: Range<u64>) {
@@ -89,15 +88,15 @@ impl<'a> Pieces<'a> {
 
     fn step(&self, range: &Range<u64>, max: u64) -> u64 {
         let records = range.end.saturating_sub(range.start);
-        records.div_ceil(PIECES_A_THREAD * self.threads as u64).min(max).max(1)
+        records.div_ceil(PIECES_A_THREAD * self.load.threads as u64).min(max).max(1)
     }
 
     /// Checks all of them. Of several that fail, the first in order tells why.
     pub(super) fn check(&self) -> Result<Checked, StartError> {
         let done = std::iter::repeat_with(|| None).take(self.pieces.len()).collect();
         let progress = Mutex::new(Progress { next: 0, held_bytes: 0, done });
-        let threads = (self.threads * THREADS_A_CORE).min(self.pieces.len());
-        if self.threads == 1 || threads <= 1 {
+        let threads = (self.load.threads * THREADS_A_CORE).min(self.pieces.len());
+        if self.load.threads == 1 || threads <= 1 {
             self.work(&progress);
         } else {
             thread::scope(|scope| {
@@ -153,10 +152,13 @@ impl<'a> Pieces<'a> {
             qcs.push(Arc::new(decoded_qc(payload).map_err(|error| damaged("QC", index, &error))?));
             Ok(())
         })?;
-        let verified = verify_qcs(self.committee, qcs).into_iter().zip(range.clone());
+        let verified = verify_qcs(&self.load.committee, qcs).into_iter().zip(range.clone());
         verified
             .map(|(qc, index)| match qc {
-                Ok(qc) => Ok((index, qc)),
+                Ok(qc) => {
+                    self.load.metrics.recovery_read(WalKind::Qcs);
+                    Ok((index, qc))
+                }
                 Err(error) => Err(damaged("QC", index, &error.to_string())),
             })
             .collect()
@@ -171,8 +173,9 @@ impl<'a> Pieces<'a> {
         let mut hashes = Vec::new();
         let mut held = keep.then(Vec::new);
         visit(log, range, |index, payload| {
-            let block =
-                checked_block(self.committee, payload).map_err(|error| damaged("block", index, &error))?;
+            let block = checked_block(&self.load.committee, payload)
+                .map_err(|error| damaged("block", index, &error))?;
+            self.load.metrics.recovery_read(WalKind::Blocks);
             hashes.push(block.header_hash());
             if let Some(held) = &mut held {
                 held.push(block);
