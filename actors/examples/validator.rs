@@ -241,7 +241,8 @@ impl Handler<Deliver> for Consensus {
         let blocks: Vec<_> = blocks.into_iter().map(Arc::new).collect();
         let numbered = (first.0..).map(BlockNumber).zip(&blocks);
         let delivered = numbered.clone().filter(|(number, _)| number.0 % 7 != 6);
-        let message = Finalized { qc: Arc::new(qc), blocks: delivered.map(|(_, block)| Arc::clone(block)).collect() };
+        let message =
+            Finalized { qc: Arc::new(qc), blocks: delivered.map(|(_, block)| Arc::clone(block)).collect() };
         self.blocks.extend(numbered.map(|(number, block)| (number, Arc::clone(block))));
         // The next one only when this one was taken: back-pressure reaches consensus.
         let taken = to.clone().send(message).into_actor(self);

@@ -159,9 +159,9 @@ fn with_defaults(command: clap::Command, path: &Path, keys: &Table) -> Result<cl
         };
         attempt.map_err(|why| NodeError::Usage(format!("{}: {key}: {why}", path.display())))?;
     }
-    Ok(command
-        .mut_subcommand("run", defaults)
-        .mut_subcommand("config", |config| config.mut_subcommand("show", defaults).mut_subcommand("check", defaults)))
+    Ok(command.mut_subcommand("run", defaults).mut_subcommand("config", |config| {
+        config.mut_subcommand("show", defaults).mut_subcommand("check", defaults)
+    }))
 }
 
 /// The name of a flag in the file, where it has one.

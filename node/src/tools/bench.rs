@@ -80,7 +80,10 @@ struct Report {
 pub(crate) fn bench(args: &BenchArgs) -> Result<Code, NodeError> {
     let failed = |error| NodeError::io(args.dir.display().to_string(), error);
     if !args.dir.is_dir() {
-        return Err(NodeError::Usage(format!("{} is no directory: name one on the disk", args.dir.display())));
+        return Err(NodeError::Usage(format!(
+            "{} is no directory: name one on the disk",
+            args.dir.display()
+        )));
     }
     let free = rustix::fs::statvfs(&args.dir).map_err(|error| failed(error.into()))?;
     let free_bytes = free.f_bavail.saturating_mul(free.f_frsize);
@@ -152,7 +155,8 @@ impl Scratch {
 
     fn log(&self, name: &str) -> Result<Log, WalError> {
         let stream = StreamId { chain: [0; 32], kind: *b"bench\0\0\0" };
-        let options = LogOptions { segment_bytes: SEGMENT_BYTES, pool_segments: 2, ..LogOptions::new(stream) };
+        let options =
+            LogOptions { segment_bytes: SEGMENT_BYTES, pool_segments: 2, ..LogOptions::new(stream) };
         Log::create(Arc::new(FileSystem), &self.0.join(name), options, 0)
     }
 }
@@ -171,7 +175,9 @@ fn side_by_side(logs: &mut [Log; 2], group: u64, time: Duration) -> Result<(Vec<
     let written = thread::scope(|scope| {
         let threads = logs.each_mut().map(|log| scope.spawn(move || write_groups(log, group, time)));
         threads.map(|thread| {
-            thread.join().unwrap_or_else(|_| Err(NodeError::Failed("a thread that measures has panicked".to_owned())))
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(NodeError::Failed("a thread that measures has panicked".to_owned())))
         })
     });
     let [qcs, blocks] = written;
@@ -217,7 +223,11 @@ impl Report {
         let percent = |part: f64| 100.0 * part;
         let Self { qcs_per_s, qcs_per_s_needed, bytes_per_s, bytes_per_s_needed, load, .. } = self;
         let mb = |rate: &f64| rate / 1e6;
-        let how = if self.direct_io { "direct writes" } else { "writes and fdatasync: direct writes are refused here" };
+        let how = if self.direct_io {
+            "direct writes"
+        } else {
+            "writes and fdatasync: direct writes are refused here"
+        };
         [
             format!("{}: {} ({:.1} % of the disk)", self.dir.display(), self.verdict.replace('_', " "), percent(*load)),
             format!("  wanted  {} blocks/s of {}, {} in a QC", args.rate, bytes(args.block_bytes), args.blocks_per_qc),

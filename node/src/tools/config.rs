@@ -51,10 +51,16 @@ pub(crate) fn config(args: &ConfigArgs, settings: &Settings) -> Result<Code, Nod
     if matches!(args.what, What::Check(_)) {
         crate::run::check(run)?;
     }
-    let report =
-        Report { schema: "roadbed.config/1", result: "ok", file: run.config.as_ref(), settings: &settings.all };
+    let report = Report {
+        schema: "roadbed.config/1",
+        result: "ok",
+        file: run.config.as_ref(),
+        settings: &settings.all,
+    };
     print(run.json, &report, || match &args.what {
-        What::Check(_) => format!("ok: {} settings, {} of them not defaults", settings.all.len(), settings.changed()),
+        What::Check(_) => {
+            format!("ok: {} settings, {} of them not defaults", settings.all.len(), settings.changed())
+        }
         What::Show(_) => settings.text(),
     })?;
     Ok(Code::Clean)

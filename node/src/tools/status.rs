@@ -52,7 +52,8 @@ fn ask(url: &str, timeout: Duration) -> Result<Value, NodeError> {
             "{url}: {error}; is the node running with --listen on that address? `roadbed inspect DIR` needs no node"
         ))
     };
-    let agent = ureq::Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false).build();
+    let agent =
+        ureq::Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false).build();
     let mut answer = ureq::Agent::new_with_config(agent).get(url).call().map_err(|error| failed(&error))?;
     let mut body = String::new();
     let reader = answer.body_mut().as_reader();
@@ -72,7 +73,9 @@ fn is_healthy(status: &Value) -> bool {
     let state = status.get("state").and_then(Value::as_str);
     let workers = status.get("workers").and_then(Value::as_array);
     let up = |worker: &Value| worker.get("state").and_then(Value::as_str).is_none_or(|state| state == "up");
-    none("reasons") && state.is_none_or(|state| state == "running") && workers.is_none_or(|all| all.iter().all(up))
+    none("reasons")
+        && state.is_none_or(|state| state == "running")
+        && workers.is_none_or(|all| all.iter().all(up))
 }
 
 fn text(url: &str, status: &Value) -> String {
@@ -85,13 +88,24 @@ fn text(url: &str, status: &Value) -> String {
     let mut lines = vec![
         format!("{url}: {}", of("state")),
         format!("  blocks   {}..{}, QCs up to {}", of("first"), of("next_block"), of("next_qc")),
-        format!("  durable  up to {}, executed up to {}", of("next_block_to_persist"), of("next_app_proposal")),
+        format!(
+            "  durable  up to {}, executed up to {}",
+            of("next_block_to_persist"),
+            of("next_app_proposal")
+        ),
     ];
     let reasons = status.get("reasons").and_then(Value::as_array).into_iter().flatten();
     lines.extend(reasons.map(|reason| format!("  PROBLEM  {}", told(Some(reason)))));
     let mut table = Table::new();
     let columns = ["actor", "state", "generation", "restarts", "mailbox", "last_error"];
-    table.load_preset(presets::NOTHING).set_header(["worker", "state", "life", "restarts", "orders", "last error"]);
+    table.load_preset(presets::NOTHING).set_header([
+        "worker",
+        "state",
+        "life",
+        "restarts",
+        "orders",
+        "last error",
+    ]);
     for worker in status.get("workers").and_then(Value::as_array).into_iter().flatten() {
         table.add_row(columns.map(|column| told(worker.get(column))));
     }
