@@ -30,10 +30,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roadbed::supervision::Faults;
+use roadbed::supervision::{Faults, FaultyStorage};
 use roadbed::{Config, RetentionPolicy, Roadbed};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{Cursors, Recovered};
+use roadbed_wal::FileSystem;
 use tokio::sync::watch;
 
 pub(crate) use ack_log::AckLogError;
@@ -88,17 +89,15 @@ async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, N
         blocks_max: args.retain_blocks,
         ..defaults.retention.clone()
     };
-    let restart = if args.chaos.is_some() { chaos::restart_policy() } else { defaults.restart.clone() };
     let segment_bytes = args.segment_bytes.unwrap_or(defaults.segment_bytes);
-    let builder = Roadbed::builder(plan.members.committee.clone())
-        .config(Config {
-            retention,
-            restart,
-            segment_bytes,
-            accept_lost_qcs: args.accept_lost_qcs,
-            ..defaults
-        })
-        .faults(faults);
+    let builder = Roadbed::builder(plan.members.committee.clone()).config(chaos::config(
+        args.chaos,
+        Config { retention, segment_bytes, accept_lost_qcs: args.accept_lost_qcs, ..defaults },
+    ));
+    let builder = match args.chaos {
+        Some(_) => builder.storage(Arc::new(FaultyStorage::new(FileSystem, &faults))).faults(faults),
+        None => builder,
+    };
     let builder = if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) };
     let roadbed = builder.start().await?;
     if !args.in_memory {
@@ -285,8 +284,9 @@ impl<'a> Run<'a> {
         let restarts = status.as_ref().map_or_else(Restarts::default, |status| Restarts::of(&status.workers));
         if let Some(status) = &status {
             self.summary.set_cursors(&status.cursors);
+            self.summary.set_health(status.state.name(), &status.reasons);
         }
-        self.summary.set_events(restarts, remains.rejected);
+        self.summary.set_events(restarts, remains.rejected, remains.chaos);
     }
 
     /// Shuts the data layer down and prints the summary.
