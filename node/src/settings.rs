@@ -104,7 +104,7 @@ fn read(path: &Path) -> Result<Table, NodeError> {
 /// Makes the file's values the defaults of `run` and of `config`'s commands.
 fn with_defaults(command: clap::Command, path: &Path, keys: &Table) -> Result<clap::Command, NodeError> {
     let run = command.find_subcommand("run").cloned().unwrap_or_default();
-    let known: Vec<String> = run.get_arguments().filter_map(|arg| key_of(arg)).collect();
+    let known: Vec<String> = run.get_arguments().filter_map(key_of).collect();
     let mut values = Vec::new();
     for (key, value) in keys {
         if !known.contains(key) {
@@ -125,9 +125,13 @@ fn with_defaults(command: clap::Command, path: &Path, keys: &Table) -> Result<cl
             Value::Boolean(switch) => switch.to_string(),
             other => {
                 return Err(NodeError::Usage(format!(
-                    "{}: {key}: a {} can't be a setting; write a number, a text in quotes, true or false",
+                    "{}: {key}: {} can't be a setting; write a number, a text in quotes, true or false",
                     path.display(),
-                    other.type_str()
+                    match other {
+                        Value::Array(_) => "a list",
+                        Value::Table(_) => "a table",
+                        _ => "this",
+                    }
                 )));
             }
         };
