@@ -8,6 +8,7 @@ mod client;
 mod files;
 mod fixture;
 mod rig;
+pub mod sim;
 
 pub use client::{Client, Sent};
 pub use files::{Craft, Files};

@@ -6,7 +6,7 @@
 mod pool;
 mod source;
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use roadbed_wal::{Reader, WalError};
@@ -18,30 +18,43 @@ pub(crate) use source::{Source, checked_block, decoded_qc};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReaderSlot(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
-    /// Counted up with each reader.
-    latest: Mutex<(u64, Option<Reader>)>,
+    latest: Mutex<Latest>,
     changed: Condvar,
+}
+
+#[derive(Clone, Debug)]
+struct Latest {
+    /// Counted up with each reader.
+    version: u64,
+    reader: Option<Reader>,
     reopening_wait: Duration,
 }
 
-impl Default for Inner {
+impl Default for Latest {
     fn default() -> Self {
-        Self { latest: Mutex::default(), changed: Condvar::new(), reopening_wait: REOPENING_WAIT }
+        Self { version: 0, reader: None, reopening_wait: REOPENING_WAIT }
     }
 }
 
 impl ReaderSlot {
     pub(crate) fn set(&self, reader: Option<Reader>) {
-        let mut latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        *latest = (latest.0 + 1, reader);
+        let mut latest = self.latest();
+        latest.version += 1;
+        latest.reader = reader;
         self.0.changed.notify_all();
     }
 
     /// The reader of the log as it was last judged or opened; `None` before, and where there is no log.
     pub(crate) fn get(&self) -> Option<Reader> {
-        self.0.latest.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.latest().reader.clone()
+    }
+
+    /// For one thread that does everything: while it waited, nobody could bring the next reader.
+    #[cfg(feature = "sim")]
+    pub(crate) fn never_wait(&self) {
+        self.latest().reopening_wait = Duration::ZERO;
     }
 
     /// Reads from the log. A restart may take a file away under a reader of the life before: a read that fails on the
@@ -51,17 +64,20 @@ impl ReaderSlot {
         read: impl Fn(&Reader) -> Result<T, WalError>,
     ) -> Result<Option<T>, WalError> {
         for _ in 0..REOPENINGS_MAX {
-            let (version, reader) = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let Latest { version, reader, reopening_wait } = self.latest().clone();
             let Some(reader) = reader else { return Ok(None) };
             match read(&reader) {
                 Err(WalError::Io { .. }) => {}
                 answer => return answer.map(Some),
             }
-            let latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            let same = |latest: &mut (u64, Option<Reader>)| latest.0 == version;
-            drop(self.0.changed.wait_timeout_while(latest, self.0.reopening_wait, same));
+            let same = |latest: &mut Latest| latest.version == version;
+            drop(self.0.changed.wait_timeout_while(self.latest(), reopening_wait, same));
         }
         self.get().map(|reader| read(&reader)).transpose()
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Latest> {
+        self.0.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

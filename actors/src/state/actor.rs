@@ -8,7 +8,7 @@ use roadbed_messages::api::workers::{CallId, Event, Loaded, Report};
 use roadbed_messages::api::{
     ActorKind, Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock,
     NextBlock, PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, StartError, StopReason,
-    Subscribe, TryGetBlock, WalKind,
+    Subscribe, TryGetBlock,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -258,12 +258,7 @@ impl Handler<GetRetention> for State {
     type Result = Result<Retention, Error>;
 
     fn handle(&mut self, _: GetRetention, _: &mut Context<Self>) -> Self::Result {
-        let mut retention = self.core.retention();
-        if let Some(reader) = self.environment.reader(WalKind::Blocks) {
-            let sizes = reader.segments().into_iter();
-            retention.sizes_bytes = sizes.map(|segment| (BlockNumber(segment.base), segment.bytes)).collect();
-        }
-        Ok(retention)
+        Ok(self.environment.retention(&self.core))
     }
 }
 

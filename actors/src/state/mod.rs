@@ -14,4 +14,6 @@ pub use actor::{GetRetention, State};
 pub use replies::Deferred;
 pub(crate) use replies::Replies;
 pub(crate) use stop::StopCell;
+#[cfg(feature = "sim")]
+pub(crate) use workers::LogPlace;
 pub(crate) use workers::{Disk, Environment, IoThreads, configured_options};

@@ -91,7 +91,7 @@ impl PoolContext {
 
     /// Verifies a batch and reports each job as soon as it is done. A panic ends the thread's life: the job that it came
     /// from is found by trying each alone, so that it harms no other's caller.
-    fn work_on(
+    pub(crate) fn work_on(
         &self,
         heartbeat: &Heartbeat,
         batch: &[VerifyJob],

@@ -24,5 +24,8 @@ mod thread;
 
 pub(crate) use actor::WalActor;
 pub(crate) use driver::LogContext;
-pub(crate) use record::Record;
+#[cfg(feature = "sim")]
+pub(crate) use driver::{Failure, LogDriver, Step, died};
+#[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "the simulator names it"))]
+pub use record::Record;
 pub(crate) use thread::{Tenancy, ThreadContext, Worker};
