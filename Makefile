@@ -53,6 +53,11 @@ bench: ## Benchmarks beside their physical limits, into target/bench/report.json
 sync-audit: ## Every sync point of the log beside the test that fails without it
 	$(CARGO) test --package roadbed-wal --all-features --test it sync_audit -- --nocapture
 
+.PHONY: sim
+sim: export SECONDS_MAX := $(if $(filter file,$(origin SECONDS_MAX)),240,$(SECONDS_MAX))
+sim: ## The simulator on all cores for SECONDS_MAX seconds (240); SEED=n replays one run and makes its failure small
+	$(CARGO) run --release --package roadbed-tests --bin sim
+
 .PHONY: soak
 soak: ## Random faults under load for SECONDS_MAX seconds (3600); SEED=n replays one round
 	ROADBED_CHAOS_SECONDS=$(SECONDS_MAX) $(CARGO) test --release --package roadbed-tests --test chaos -- --nocapture

@@ -1,5 +1,5 @@
 //! Runs the simulator: `make sim`, or one seed of it with `make sim SEED=n`.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
 use std::process::ExitCode;
 use std::sync::Mutex;

@@ -200,8 +200,13 @@ impl World {
             let subscribe = Subscribe { from: BlockNumber(next), only_durable: true, blocks_max };
             self.application.call = self.ask(Request::Subscribe(subscribe), Who::Stream, true);
         }
-        // What was executed is told again to a node that has forgotten it.
-        if next > self.application.reported {
+        // What was executed is told again to a node that has forgotten it: as far as the node has it, so that one that has
+        // lost more than its window gets on.
+        let durable = self.cursors().map_or(0, |cursors| cursors.next_block_to_persist.0);
+        let known = next.min(durable);
+        if known > self.application.reported {
+            self.report_app_hash(known - 1);
+        } else if next > durable && self.luck.one_in(8) {
             self.report_app_hash(next - 1);
         }
         if self.luck.one_in(12) {
@@ -494,7 +499,9 @@ impl World {
         let (kind, case) = damage_by(act, &self.disk, &mut luck, &self.old);
         self.tell(format_args!("damaged: {kind}"));
         self.ledger.excuse();
-        self.ledger.gap = case == Some("11");
+        self.ledger.refusable = None;
+        self.ledger.gap |= case == Some("11");
+        self.ledger.marker_damaged |= case == Some("marker");
         self.ledger.rotten |= act == Act::BitRot;
     }
 
@@ -654,7 +661,7 @@ fn damage_by(
             let start = luck.index(bytes.len());
             let at = (start..bytes.len()).chain(0..start).find(|at| bytes[*at] != 0).unwrap_or(start);
             disk.flip_bit(path, 8 * at as u64 + luck.below(8));
-            ("a bit flipped", None)
+            ("a bit flipped", path.parent().is_some_and(|dir| dir == Path::new(DIR)).then_some("marker"))
         }
         Act::LoseLog => {
             lose(disk, &files);

@@ -29,6 +29,8 @@ pub(super) struct Ledger {
     pub(super) damaged: bool,
     /// Bits have rotted: until there is a new disk, nothing that is on this one can be relied on.
     pub(super) rotten: bool,
+    /// The damage is in the marker.
+    pub(super) marker_damaged: bool,
     /// A segment inside a log is gone.
     pub(super) gap: bool,
     /// The disk may fail calls.
@@ -47,6 +49,7 @@ impl Ledger {
             next_qc_max: first_block,
             damaged: false,
             rotten: false,
+            marker_damaged: false,
             gap: false,
             disk_faults: false,
             refusable: None,
@@ -173,6 +176,10 @@ impl World {
                 if self.ledger.gap {
                     self.tales.count("reconcile", "11");
                 }
+            }
+            // The marker has no checksum: a bit of it makes it another chain's, or a newer program's.
+            StartError::Foreign { .. } | StartError::NewerFormat { .. } if self.ledger.marker_damaged => {
+                self.tales.count("row", "corruption at open: refused");
             }
             error => panic!("refused for another reason: {error}"),
         }
@@ -383,9 +390,10 @@ impl World {
                 self.tales.count("damaged forks", format!("{kind}: nothing altered"));
             }
             Start::Refused(error) => {
-                let gap = std::mem::replace(&mut self.ledger.gap, case == Some("11"));
+                let was = (self.ledger.gap, self.ledger.marker_damaged);
+                (self.ledger.gap, self.ledger.marker_damaged) = (case == Some("11"), case == Some("marker"));
                 self.count_refusal(&error);
-                self.ledger.gap = gap;
+                (self.ledger.gap, self.ledger.marker_damaged) = was;
                 let disk = std::mem::replace(&mut self.disk, fork.clone());
                 self.check_untouched(Some(&before));
                 self.disk = disk;

@@ -17,7 +17,7 @@ use super::chain::Chain;
 
 /// What came of a start.
 pub(super) enum Start {
-    Running(Recovered, Parts),
+    Running(Recovered, Box<Parts>),
     Refused(StartError),
     /// A worker failed for good, or the power did.
     Ended(String),
@@ -90,7 +90,7 @@ pub(super) fn recover(disk: &SimStorage, chain: &Chain, config: &Config) -> Star
                 Effect::Load { first, verify_from, next_block, next_qc } => {
                     inputs.push_back(Input::Loaded(parts.load(first, verify_from, next_block, next_qc)));
                 }
-                Effect::Running(recovered) => return Start::Running(recovered, parts),
+                Effect::Running(recovered) => return Start::Running(recovered, Box::new(parts)),
                 Effect::Stop(StopReason::Start(error)) => return Start::Refused(error),
                 Effect::Stop(reason) => return Start::Ended(reason.to_string()),
                 _ => {}

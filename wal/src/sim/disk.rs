@@ -255,6 +255,30 @@ impl Disk {
         self.dirs.get(path.parent()?)?.current.get(name).copied()
     }
 
+    /// Moves a file to another directory, the way a journal does: at once in both or in neither, and with all that was
+    /// changed in them before.
+    pub(super) fn move_to(&mut self, from: &Path, to: &Path) -> std::io::Result<()> {
+        use std::io::ErrorKind::{AlreadyExists, InvalidInput, NotFound};
+        fn name(path: &Path) -> Option<(&Path, &str)> {
+            Some((path.parent()?, path.file_name()?.to_str()?))
+        }
+        let inode = self.inode_of(from).ok_or(NotFound)?;
+        let (Some((source, old_name)), Some((target, new_name))) = (name(from), name(to)) else {
+            return Err(InvalidInput.into());
+        };
+        let dir = self.dirs.get_mut(target).ok_or(NotFound)?;
+        if dir.current.contains_key(new_name) {
+            return Err(AlreadyExists.into());
+        }
+        dir.link(new_name, inode);
+        dir.sync();
+        if let Some(dir) = self.dirs.get_mut(source) {
+            dir.unlink(old_name);
+            dir.sync();
+        }
+        Ok(())
+    }
+
     /// Bytes that the files take.
     pub(super) fn used_bytes(&self) -> u64 {
         let linked = self.dirs.values().flat_map(|dir| dir.current.values());
