@@ -14,8 +14,10 @@ use crate::config::Config;
 use crate::handle::Roadbed;
 use crate::metrics::Metrics;
 use crate::state::core::Core;
-use crate::state::{Disk, Environment, IoThreads, Replies, State, StateParts, StopCell, configured_options};
-use crate::store::{StorePaths, prepare};
+use crate::state::{
+    Disk, Environment, IoThreads, Replies, Space, State, StateParts, StopCell, configured_options,
+};
+use crate::store::{SpaceSampler, StorePaths, prepare};
 use crate::supervision::{Ended, Faults, panic_message, spawn_watched};
 
 /// Configures a data layer; [`Builder::start`] starts it.
@@ -150,6 +152,7 @@ fn run(
     let seed = std::collections::hash_map::RandomState::new();
     let seed = std::hash::BuildHasher::hash_one(&seed, std::process::id());
     let with_logs = environment.disk.is_some();
+    let disk = environment.disk.as_ref().map(|disk| (Arc::clone(&disk.storage), disk.paths.dir.clone()));
     let core = Core::new(environment.committee.clone(), environment.config.clone(), with_logs, seed);
     let replies = Replies::default();
     let parts = StateParts { core, environment, started, stop: stop.clone(), replies: replies.clone() };
@@ -170,12 +173,26 @@ fn run(
             // The receiver lives as long as the System runs.
             let _ = ended_sender.send(());
         };
+        let mut sampler = None;
         if let Some(state) = spawn_watched(|_| State::new(parts), on_end) {
+            if let Some((storage, dir)) = disk {
+                // It holds no address that would keep State alive.
+                let weak = state.downgrade();
+                let tell = move |free_bytes| {
+                    if let Some(state) = weak.upgrade() {
+                        state.do_send(Space(free_bytes));
+                    }
+                };
+                sampler = SpaceSampler::start(storage, dir, tell)
+                    .inspect_err(|error| tracing::warn!(%error, "can't sample the free space"))
+                    .ok();
+            }
             // Without a receiver the start was given up: then State ends with its last address.
             drop(addr.send(state));
         }
         // The sender is dropped only after it was used.
         drop(ended.await);
+        drop(sampler);
     });
     if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(system))) {
         tracing::error!(

@@ -26,7 +26,7 @@ pub struct Config {
     pub memory_bytes_max: u64,
     /// Bounds of pending calls. Each in calls and bytes; calls at least 1.
     pub bounds: Bounds,
-    /// Jobs with the verifier at once. At least 1; default 256.
+    /// Jobs with the verifier at once. At least 1; default 512.
     pub verify_jobs_max: usize,
     /// Threads of the verifier. At least 1; default: the number of processors.
     pub verify_threads: usize,
@@ -38,6 +38,9 @@ pub struct Config {
     pub segment_bytes: u64,
     /// A log's group is synced once it has this many bytes, even if more is waiting. At least 1; default 8 MiB.
     pub group_bytes_max: u64,
+    /// Bytes that the logs leave free on the disk for everybody else: a log takes no new segment that would leave less,
+    /// and the disk counts as full before it is. Default 64 MiB; 0 to use it up.
+    pub disk_reserve_bytes: u64,
     /// How failed workers are restarted.
     pub restart: RestartPolicy,
     /// An operation that runs for longer is reported as hung; a hung verifier is replaced. Default 5 s.
@@ -94,12 +97,13 @@ impl Default for Config {
                 get: Bound { calls_max: 4096, bytes_max: u64::MAX },
                 prune: Bound { calls_max: 64, bytes_max: u64::MAX },
             },
-            verify_jobs_max: 256,
+            verify_jobs_max: 512,
             verify_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             read_threads: 4,
             read_cache_bytes_max: mib(64),
             segment_bytes: mib(64),
             group_bytes_max: mib(8),
+            disk_reserve_bytes: mib(64),
             restart: RestartPolicy::default(),
             hung_after: Duration::from_secs(5),
             give_up_after: Duration::from_secs(60),

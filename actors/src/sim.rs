@@ -20,8 +20,8 @@ use crate::reader::Source;
 use crate::state::core::{Answer, Core, Read, ReadError};
 use crate::state::{Environment, IoThreads, LogPlace};
 use crate::store::StoreLock;
-use crate::supervision::{Fault, Faults, Heartbeat, Injected};
-use crate::verifier::PoolContext;
+use crate::supervision::{Fault, Faults, Injected};
+use crate::verifier::{PoolContext, Worker};
 pub use crate::wal_worker::Record;
 use crate::wal_worker::{Failure, LogDriver, Step, died};
 
@@ -30,6 +30,7 @@ pub struct Parts {
     environment: Environment,
     source: Arc<Source>,
     faults: Faults,
+    verifier: Worker,
     pruned_by: Retained,
 }
 
@@ -50,12 +51,8 @@ impl Parts {
         let source = environment.source().ok_or_else(|| StartError::Failed {
             detail: "a store without a directory has nothing to read from".to_owned(),
         })?;
-        for wal in WalKind::BOTH {
-            if let Some(disk) = &environment.disk {
-                disk.place(wal).reader.never_wait();
-            }
-        }
-        Ok(Self { environment, source, faults, pruned_by: Retained::default() })
+        let verifier = Worker::new(&pool(&environment));
+        Ok(Self { environment, source, faults, verifier, pruned_by: Retained::default() })
     }
 
     /// State's decisions, not begun.
@@ -102,17 +99,16 @@ impl Parts {
 
     /// Verifies a batch, as one thread of the verifier; answers what it reports, an end of its life last.
     pub fn verify(&self, jobs: &[VerifyJob]) -> Vec<Event> {
-        let pool = PoolContext {
-            committee: self.environment.committee.clone(),
-            jobs_max: self.environment.config.verify_jobs_max,
-            faults: self.faults.clone(),
-            heartbeats: Vec::new(),
-        };
         let events = RefCell::<Vec<_>>::default();
-        let end = pool.work_on(&Heartbeat::default(), jobs, &|event| events.borrow_mut().push(event));
+        let end = self.verifier.work_on(jobs, &|event| events.borrow_mut().push(event));
         let mut events: Vec<_> = events.take();
         events.extend(end.err());
         events
+    }
+
+    /// The verifier's life is over, and with it what it knew.
+    pub fn forget_verifier(&mut self) {
+        self.verifier = Worker::new(&pool(&self.environment));
     }
 
     /// Where to inject faults into the verifier.
@@ -133,6 +129,16 @@ impl Parts {
     /// Where a log's files are.
     pub fn dir(&self, wal: WalKind) -> Option<PathBuf> {
         Some(self.environment.disk.as_ref()?.paths.log(wal))
+    }
+}
+
+/// A verifier of one thread, which is whoever drives it.
+fn pool(environment: &Environment) -> PoolContext {
+    PoolContext {
+        committee: environment.committee.clone(),
+        jobs_max: environment.config.verify_jobs_max,
+        faults: environment.faults.clone(),
+        heartbeats: Vec::new(),
     }
 }
 

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 /// Measures Roadbed beside the limits of this machine.
 #[derive(Debug, clap::Parser)]
 #[command(version)]
-pub(crate) struct Args {
+pub struct Args {
     /// Only the cases whose id starts with this
     #[arg(long, value_name = "PREFIX", default_value = "")]
-    pub(crate) only: String,
+    pub only: String,
     /// Fewer and shorter rounds: about a minute
     #[arg(long)]
-    pub(crate) quick: bool,
+    pub quick: bool,
     /// Writes the table into docs/performance.md
     #[arg(long)]
-    pub(crate) write_docs: bool,
+    pub write_docs: bool,
     /// Where the report goes [default: target/bench]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -25,18 +25,18 @@ pub(crate) struct Args {
 
 impl Args {
     /// Where the report goes.
-    pub(crate) fn out_dir(&self) -> PathBuf {
+    pub fn out_dir(&self) -> PathBuf {
         self.out.clone().unwrap_or_else(|| workspace().join("target/bench"))
     }
 
     /// Where the data goes.
-    pub(crate) fn data_dir(&self) -> PathBuf {
+    pub fn data_dir(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| self.out_dir().join("data"))
     }
 }
 
 /// The root of the repository.
-pub(crate) fn workspace() -> &'static Path {
+pub fn workspace() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest)
 }

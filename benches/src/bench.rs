@@ -1,17 +1,18 @@
 //! What a case is given, and what it answers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use serde_json::{Map, Value};
 
+use crate::args::Args;
 use crate::report::{Case, Limit, Ours};
 use crate::scratch::Scratch;
 use crate::stats;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scale {
+pub enum Scale {
     /// About a minute for everything.
     Quick,
     /// About five.
@@ -20,29 +21,36 @@ pub(crate) enum Scale {
 
 /// What every case is given.
 #[derive(Debug)]
-pub(crate) struct Bench {
+pub struct Bench {
     data: Scratch,
     scale: Scale,
 }
 
 impl Bench {
     /// Makes the directory for data.
-    pub(crate) fn new(data: PathBuf, scale: Scale) -> Result<Self> {
-        Ok(Self { data: Scratch::new(data)?, scale })
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn new(args: &Args) -> Result<Self> {
+        let scale = if args.quick { Scale::Quick } else { Scale::Usual };
+        Ok(Self { data: Scratch::new(args.data_dir())?, scale })
     }
 
     /// Where all data goes.
-    pub(crate) fn data_dir(&self) -> &Path {
+    pub fn data_dir(&self) -> &Path {
         self.data.path()
     }
 
     /// An empty directory for one case.
-    pub(crate) fn scratch(&self, name: &str) -> Result<Scratch> {
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn scratch(&self, name: &str) -> Result<Scratch> {
         Ok(Scratch::new(self.data.path().join(name))?)
     }
 
     /// One of two sizes.
-    pub(crate) fn pick<T>(&self, quick: T, usual: T) -> T {
+    pub fn pick<T>(&self, quick: T, usual: T) -> T {
         match self.scale {
             Scale::Quick => quick,
             Scale::Usual => usual,
@@ -50,14 +58,14 @@ impl Bench {
     }
 
     /// Bytes of a segment: small ones where a store has to be warmed up in no time.
-    pub(crate) fn segment_bytes(&self) -> u64 {
+    pub fn segment_bytes(&self) -> u64 {
         self.pick(16 << 20, 64 << 20)
     }
 }
 
 /// What the numbers of a case mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub enum Unit {
     /// Microseconds.
     Micros,
     /// Milliseconds.
@@ -70,7 +78,7 @@ pub(crate) enum Unit {
 
 impl Unit {
     /// As the report spells it.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Micros => "us",
             Self::Millis => "ms",
@@ -80,7 +88,7 @@ impl Unit {
     }
 
     /// Whether more is better.
-    pub(crate) fn is_rate(self) -> bool {
+    pub fn is_rate(self) -> bool {
         matches!(self, Self::MegabytesPerSecond | Self::BlocksPerSecond)
     }
 
@@ -97,31 +105,31 @@ impl Unit {
 
 /// A stretch of a case in which ours and its limit alternated; one ratio comes from it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Round {
+pub struct Round {
     /// Ours.
-    pub(crate) ours: Vec<f64>,
+    pub ours: Vec<f64>,
     /// The limit beside it.
-    pub(crate) limit: Vec<f64>,
+    pub limit: Vec<f64>,
 }
 
 impl Round {
     /// A round of one pair.
-    pub(crate) fn pair(ours: f64, limit: f64) -> Self {
+    pub fn pair(ours: f64, limit: f64) -> Self {
         Self { ours: vec![ours], limit: vec![limit] }
     }
 }
 
 /// A case that was measured.
 #[derive(Debug)]
-pub(crate) struct Measured {
+pub struct Measured {
     /// What the numbers mean.
-    pub(crate) unit: Unit,
+    pub unit: Unit,
     /// What the limit is, in a few words.
-    pub(crate) limit: String,
+    pub limit: String,
     /// What was measured under which conditions.
-    pub(crate) params: Map<String, Value>,
+    pub params: Map<String, Value>,
     /// The numbers.
-    pub(crate) rounds: Vec<Round>,
+    pub rounds: Vec<Round>,
 }
 
 /// The most samples that a report lists of one case.
@@ -129,7 +137,10 @@ const SAMPLES_MAX: usize = 1000;
 
 impl Measured {
     /// As the report has it: the ratio is the median of the rounds' ratios, its interval their quartiles.
-    pub(crate) fn into_case(mut self, id: &str, load_before: f64) -> Result<Case> {
+    ///
+    /// # Errors
+    /// When nothing was measured.
+    pub fn into_case(mut self, id: &str, load_before: f64) -> Result<Case> {
         let all = |of: fn(&Round) -> &Vec<f64>| self.rounds.iter().flat_map(of).copied().collect::<Vec<_>>();
         let (ours, limit) = (all(|round| &round.ours), all(|round| &round.limit));
         ensure!(!ours.is_empty() && !limit.is_empty(), "nothing was measured");
@@ -158,7 +169,7 @@ impl Measured {
 }
 
 /// Parameters, from a list of names and values.
-pub(crate) fn params<const N: usize>(list: [(&str, Value); N]) -> Map<String, Value> {
+pub fn params<const N: usize>(list: [(&str, Value); N]) -> Map<String, Value> {
     list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

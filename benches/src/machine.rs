@@ -13,7 +13,7 @@ use crate::report::Machine;
 ///
 /// # Errors
 /// When `data` lies in memory: what is measured there would say nothing of a disk.
-pub(crate) fn describe(data: &Path, quick: bool) -> Result<Machine> {
+pub fn describe(data: &Path, quick: bool) -> Result<Machine> {
     let file_system = file_system_of(data)?;
     if file_system.starts_with("tmpfs") || file_system.starts_with("ramfs") {
         bail!("{} is in memory ({file_system}): give a directory on a disk with --data", data.display());
@@ -31,18 +31,18 @@ pub(crate) fn describe(data: &Path, quick: bool) -> Result<Machine> {
 }
 
 /// Processors that may be used.
-pub(crate) fn cores() -> usize {
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Runnable tasks, mean of the last minute; 0 where that is unknown.
-pub(crate) fn load() -> f64 {
+pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0)
 }
 
 /// Keeps panics that a benchmark asked for off the terminal.
-pub(crate) fn silence_injected_panics() {
+pub fn silence_injected_panics() {
     let others = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         let text = panic.payload().downcast_ref::<String>();
@@ -59,7 +59,7 @@ fn cpu() -> String {
 }
 
 /// The source that is measured; `-dirty` where it was changed.
-pub(crate) fn commit() -> String {
+pub fn commit() -> String {
     let commit = answer_of("git", &["rev-parse", "HEAD"]);
     let changed = !answer_of("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
     if changed { format!("{commit}-dirty") } else { commit }

@@ -4,7 +4,7 @@
 ///
 /// # Panics
 /// When there are no samples, or one is no number.
-pub(crate) fn quantile(samples: &[f64], q: f64) -> f64 {
+pub fn quantile(samples: &[f64], q: f64) -> f64 {
     assert!(!samples.is_empty() && samples.iter().all(|sample| !sample.is_nan()), "no samples: {samples:?}");
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -23,7 +23,7 @@ pub(crate) fn quantile(samples: &[f64], q: f64) -> f64 {
 ///
 /// # Panics
 /// As [`quantile`].
-pub(crate) fn median(samples: &[f64]) -> f64 {
+pub fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)
 }
 

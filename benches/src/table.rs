@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::report::{Case, Report};
 
 /// The printed table's first line.
-pub(crate) fn head() -> String {
+pub fn head() -> String {
     format!(
         "{:<28} {:>9} {:>10} {:>10} {:>10} {:>10}  {:<16} limit",
         "case", "unit", "ours", "p99", "limit", "p99", "ratio"
@@ -13,7 +13,7 @@ pub(crate) fn head() -> String {
 }
 
 /// A line of the printed table.
-pub(crate) fn line(case: &Case) -> String {
+pub fn line(case: &Case) -> String {
     format!(
         "{:<28} {:>9} {:>10} {:>10} {:>10} {:>10}  {:<16} {}",
         case.id,
@@ -28,7 +28,7 @@ pub(crate) fn line(case: &Case) -> String {
 }
 
 /// The same as Markdown.
-pub(crate) fn markdown(report: &Report) -> String {
+pub fn markdown(report: &Report) -> String {
     let mut text = String::from(
         "| case | unit | ours, p50 | p99 | limit, p50 | p99 | ratio (quartiles) | the limit |\n\
          |---|---|---|---|---|---|---|---|\n",
@@ -50,7 +50,7 @@ pub(crate) fn markdown(report: &Report) -> String {
 }
 
 /// Three digits that count.
-pub(crate) fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     let whole = format!("{number:.0}");
     match whole.len() {
         1 => format!("{number:.2}"),

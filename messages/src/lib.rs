@@ -25,6 +25,6 @@ pub use numbers::{BlockNumber, LaneBlockNumber, RoadIndex, Timestamp, ViewNumber
 pub use qc::{AppProposal, CommitQc, FullCommitQc, LaneRange, Proposal, SignatureOf, View};
 pub use txs::{Txs, TxsFull};
 pub use verify::{
-    BlockError, MatchError, QcError, VerifiedBlock, VerifiedQc, verify_block, verify_commit_qc, verify_qc,
-    verify_qcs,
+    BlockError, Known, MatchError, QcError, VerifiedBlock, VerifiedQc, verify_block, verify_commit_qc,
+    verify_qc, verify_qcs,
 };

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! LOCK                      held by the owner, never removed
+//! END                       says where the log ended when it was last closed or idle: evidence, never needed
 //! 00000000000000000001.seg  a segment: counts
 //! 00000000000000000002.tmp  a segment in preparation: never counts, removed when the log is opened
 //! 00000000000000000003.free a spare file of the pool: never counts
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// The lock file.
 pub(crate) const LOCK: &str = "LOCK";
+/// The record of the end.
+pub(crate) const END: &str = "END";
 const SEGMENT: &str = "seg";
 const PREPARED: &str = "tmp";
 const SPARE: &str = "free";
@@ -21,12 +24,16 @@ pub(crate) enum Named {
     Segment(u64),
     Prepared(u64),
     Spare(u64),
+    End,
     /// Nothing of ours.
     Other,
 }
 
 /// Reads a name; only the exact form that [`segment`], [`prepared`] and [`spare`] write is ours.
 pub(crate) fn parse(name: &str) -> Named {
+    if name == END {
+        return Named::End;
+    }
     let Some((digits, suffix)) = name.split_once('.') else {
         return Named::Other;
     };
@@ -65,7 +72,16 @@ mod tests {
         assert_eq!(parse(&name(segment(dir, 7))), Named::Segment(7));
         assert_eq!(parse(&name(prepared(dir, u64::MAX))), Named::Prepared(u64::MAX));
         assert_eq!(parse(&name(spare(dir, 0))), Named::Spare(0));
-        for other in ["LOCK", "7.seg", "+0000000000000000007.seg", "00000000000000000007.seg.bak", "seg"] {
+        assert_eq!(parse("END"), Named::End);
+        for other in [
+            "LOCK",
+            "end",
+            "END.seg",
+            "7.seg",
+            "+0000000000000000007.seg",
+            "00000000000000000007.seg.bak",
+            "seg",
+        ] {
             assert_eq!(parse(other), Named::Other, "{other}");
         }
     }

@@ -24,6 +24,9 @@ pub struct LogOptions {
     /// Segments that are kept ready, at least 1: the last one is a reserve that only a cut, a repair and a trim mark may
     /// take, so that they go through on a full disk. Default 4.
     pub pool_segments: usize,
+    /// Bytes of the file system that an ordinary new segment must leave free: with less, the disk counts as full before
+    /// it is. What is in the pool already may be used. Default 0.
+    pub keep_free_bytes: u64,
     /// Whether to write past the page cache (`O_DIRECT` and `O_DSYNC`) where the file system can; otherwise, and where
     /// it can't, each group is a plain write and an fdatasync. Default true.
     pub direct_io: bool,
@@ -46,6 +49,7 @@ impl LogOptions {
             pending_bytes_max: 64 << 20,
             ahead_bytes: 1 << 20,
             pool_segments: 4,
+            keep_free_bytes: 0,
             direct_io: true,
             open_files_max: 64,
             require_at_least: None,

@@ -36,9 +36,14 @@ impl Pool {
         self.spares.len() < self.max
     }
 
+    /// Whether there is a spare to take.
+    pub(crate) fn has(&self, urgent: bool) -> bool {
+        self.spares.len() > usize::from(!urgent)
+    }
+
     /// A spare; the last one only when it is `urgent`.
     pub(crate) fn take(&mut self, urgent: bool) -> Option<PathBuf> {
-        if self.spares.len() > usize::from(!urgent) { self.spares.pop() } else { None }
+        if self.has(urgent) { self.spares.pop() } else { None }
     }
 
     /// A name for a new spare.

@@ -22,6 +22,7 @@ pub(crate) struct Site<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) segment_bytes: u64,
     pub(crate) direct: bool,
+    pub(crate) keep_free_bytes: u64,
 }
 
 /// A segment that takes frames from its `frames_offset` on.
@@ -42,7 +43,8 @@ pub(crate) enum Failure {
     After(WalError),
 }
 
-/// Publishes a segment: `header`, followed by `table` (whole pages, up to the header's `frames_offset`).
+/// Publishes a segment: `header`, completed with the length of its file, followed by `table` (whole pages, up to the
+/// header's `frames_offset`).
 pub(crate) fn publish(
     site: Site<'_>,
     pool: &mut Pool,
@@ -75,9 +77,35 @@ fn prepare(
     if let Some(spare) = pool.take(urgent) {
         return Ok((spare, false));
     }
+    if !urgent {
+        leave_free(site, bytes)?;
+    }
     let path = names::prepared(site.dir, sequence);
     make_space(site, &path, bytes).inspect_err(|_| discard(site, &path))?;
     Ok((path, true))
+}
+
+/// An error if a file of so many bytes would leave less free than must be left.
+pub(crate) fn leave_free(site: Site<'_>, bytes: u64) -> Result<(), WalError> {
+    let keep = site.keep_free_bytes;
+    if keep == 0 {
+        return Ok(());
+    }
+    let op = "leave space free beside a new segment";
+    let failed = |error: &std::io::Error| WalError::io(op, site.dir, None, error);
+    match site.storage.free_bytes(site.dir).map_err(|error| failed(&error))? {
+        Some(free) if free < bytes.saturating_add(keep) => Err(WalError::Io {
+            op,
+            path: site.dir.to_path_buf(),
+            offset: None,
+            kind: std::io::ErrorKind::StorageFull,
+            errno: None,
+            message: format!(
+                "the disk is almost full: {free} bytes are free, {bytes} are needed, and {keep} are kept free"
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a file with reserved space.
@@ -93,10 +121,18 @@ fn write_header(
     header: &Header,
     table: &[u8],
 ) -> Result<Arc<dyn StorageFile>, WalError> {
+    let failed = |op, error: &std::io::Error| WalError::io(op, path, None, error);
     let file = open_for_groups(site.storage, path, site.direct)?;
+    let prepared_bytes = file.bytes().map_err(|error| failed("ask for the length of a segment", &error))?;
+    let header = Header { prepared_bytes, ..*header };
     let mut bytes = AlignedBuffer::copy_of(&header.encode());
     bytes.extend(table.len()).copy_from_slice(table);
     write_durably(&*file, path, bytes.bytes(), 0, SyncPoint::Header)?;
+    if file.writes_are_durable() {
+        // A direct write makes its own bytes durable; the length that the header names must be too.
+        let point = SyncPoint::Header;
+        file.sync_data(point).map_err(|error| failed(point.name(), &error))?;
+    }
     Ok(file)
 }
 

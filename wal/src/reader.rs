@@ -7,11 +7,12 @@ use crate::entry::{EntryRef, StoredEntry};
 use crate::error::WalError;
 use crate::replay::Replay;
 use crate::replay_parallel::ParallelReplay;
-use crate::segment::SegmentInfo;
+use crate::segment::{Handles, SegmentInfo};
 use crate::shared::Shared;
 
 /// Reads durable, retained entries, each with its checksum checked. Clones share everything; reads never wait for the
-/// writer's disk operations, and a segment is not recycled while one of them is in it.
+/// writer's disk operations, and a segment is not recycled while one of them is in it. They outlive the log: where the
+/// next one in this process is told of them ([`crate::Judged::after`]), they go on reading beside it.
 #[derive(Clone, Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
@@ -20,6 +21,10 @@ pub struct Reader {
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    pub(crate) fn handles(&self) -> &Handles {
+        &self.shared.handles
     }
 
     /// The indices that are retained and durable.

@@ -1,15 +1,16 @@
 //! Segments as the log and its readers hold them in memory: a few numbers each, whatever they contain.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::error::WalError;
 use crate::format::table::TableSpan;
 use crate::storage::{OpenMode, Storage, StorageFile};
 
-/// The file of a segment. Whoever holds it keeps the file under its name: it is recycled only when nobody else does.
+/// The file of a segment. Whoever holds it keeps the file under its name: it is recycled only when nobody else does, and
+/// no reader of an owner that was followed holds the file of that name ([`Handles::follow`]).
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
     pub(crate) path: PathBuf,
@@ -17,15 +18,26 @@ pub(crate) struct SegmentFile {
     handle: Mutex<Option<Arc<dyn StorageFile>>>,
 }
 
-/// Bounds how many segments are open for reading: the one opened longest ago is closed first.
+/// Bounds how many segments are open for reading: the one opened longest ago is closed first. Knows which files readers
+/// may hold, those of earlier owners' readers included.
 #[derive(Debug)]
 pub(crate) struct Handles {
     storage: Arc<dyn Storage>,
     max: usize,
     open: Mutex<VecDeque<Weak<SegmentFile>>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Of this owner, by sequence.
+    own: BTreeMap<u64, Weak<SegmentFile>>,
+    /// Of the owners before it.
+    earlier: Vec<Weak<SegmentFile>>,
 }
 
 impl SegmentFile {
+    /// A file that only the log itself holds; [`Handles::file`] makes those that readers may come to hold.
     pub(crate) fn new(path: PathBuf, sequence: u64) -> Arc<Self> {
         Arc::new(Self { path, sequence, handle: Mutex::new(None) })
     }
@@ -37,7 +49,40 @@ impl SegmentFile {
 
 impl Handles {
     pub(crate) fn new(storage: Arc<dyn Storage>, max: usize) -> Self {
-        Self { storage, max, open: Mutex::new(VecDeque::new()) }
+        Self { storage, max, open: Mutex::default(), held: Mutex::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A segment's file that readers may come to hold.
+    pub(crate) fn file(&self, path: PathBuf, sequence: u64) -> Arc<SegmentFile> {
+        let file = SegmentFile::new(path, sequence);
+        self.held().own.insert(sequence, Arc::downgrade(&file));
+        file
+    }
+
+    /// Heeds what the readers of an owner hold whose life is over: files that this owner sees under the same names.
+    pub(crate) fn follow(&self, before: &Self) {
+        let mut earlier: Vec<_> = {
+            let held = before.held();
+            held.own.values().chain(&held.earlier).cloned().collect()
+        };
+        earlier.retain(|file| file.strong_count() > 0);
+        self.held().earlier = earlier;
+    }
+
+    /// Whether a reader of an earlier owner may still open the file of this name.
+    pub(crate) fn held_by_earlier(&self, path: &Path) -> bool {
+        let mut held = self.held();
+        held.earlier.retain(|file| file.strong_count() > 0);
+        held.earlier.iter().filter_map(Weak::upgrade).any(|file| file.path == path)
+    }
+
+    /// Nobody holds this file any more, and nobody can come to hold it.
+    pub(crate) fn forget(&self, sequence: u64) {
+        self.held().own.remove(&sequence);
     }
 
     /// The segment's file, opened for reading if it is not.

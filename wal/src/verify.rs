@@ -10,6 +10,7 @@ use crate::format::header::{Header, Predecessor, TablePlace};
 use crate::format::table::{Record, TableSpan, build};
 use crate::format::{PAGE, PAGE_BYTES};
 use crate::judge::chain::{self, Candidate};
+use crate::judge::end;
 use crate::judge::tail::{self, Limits};
 use crate::judge::{gather, open_to_read};
 use crate::options::LogOptions;
@@ -124,7 +125,7 @@ fn inspected(candidate: Candidate) -> Inspected {
 /// error: it is in the report.
 pub fn verify(storage: &dyn Storage, dir: &Path, options: &LogOptions) -> Result<Report, WalError> {
     options.check()?;
-    let (candidates, _) = gather(storage, dir)?;
+    let (candidates, found) = gather(storage, dir)?;
     let mut report = Report {
         range: 0..0,
         entries: 0,
@@ -148,6 +149,9 @@ pub fn verify(storage: &dyn Storage, dir: &Path, options: &LogOptions) -> Result
     report.clean_close = judged.closed();
     report.bytes += judged.end_offset;
     report.entries += judged.records.len() as u64;
+    if let Some((_, record)) = found.ends.last() {
+        report.keep(end::check(record, &options.stream, dir, &last.path, &header, &judged))?;
+    }
     if let Some(footer) = judged.footer {
         let checked =
             check_table(storage, last, header.salt, footer.table, &judged.records, header.base_index);

@@ -122,8 +122,8 @@ impl Source {
     }
 
     fn qc(&self, number: BlockNumber) -> Result<VerifiedQc, ReadError> {
-        let entry = self.qcs.read(|log| log.get_by_key(number.0)).map_err(|error| damaged(number, error))?;
-        let entry = entry.flatten().ok_or(ReadError::Missing)?;
+        let entry = reader(&self.qcs)?.get_by_key(number.0).map_err(|error| damaged(number, error))?;
+        let entry = entry.ok_or(ReadError::Missing)?;
         if let Some(qc) = self.qc_cache.get(&entry.index) {
             return Ok(qc);
         }
@@ -141,8 +141,8 @@ impl Source {
         if let Some(block) = self.block_cache.get(&number) {
             return Ok((qc, block));
         }
-        let entry = self.blocks.read(|log| log.get(number.0)).map_err(|error| damaged(number, error))?;
-        let entry = entry.flatten().ok_or(ReadError::Missing)?;
+        let entry = reader(&self.blocks)?.get(number.0).map_err(|error| damaged(number, error))?;
+        let entry = entry.ok_or(ReadError::Missing)?;
         let block = checked_block(&self.committee, &entry).map_err(|error| damaged(number, error))?;
         qc.match_block(number, &block).map_err(|error| damaged(number, error))?;
         self.block_cache.insert(number, block.clone());

@@ -24,6 +24,11 @@ use crate::reader::{ReaderPool, Source};
 #[rtype(result = "Result<Retention, Error>")]
 pub struct GetRetention;
 
+/// What is free on the disk, in bytes, if anybody knows.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Space(pub(crate) Option<u64>);
+
 /// A reader has answered.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -275,6 +280,14 @@ impl Handler<ReadDone> for State {
 
     fn handle(&mut self, ReadDone(call, result): ReadDone, ctx: &mut Context<Self>) {
         self.input(Input::ReadDone { call, result }, ctx);
+    }
+}
+
+impl Handler<Space> for State {
+    type Result = ();
+
+    fn handle(&mut self, Space(free_bytes): Space, ctx: &mut Context<Self>) {
+        self.input(Input::Space { free_bytes }, ctx);
     }
 }
 

@@ -9,8 +9,8 @@ mod replies;
 mod stop;
 mod workers;
 
-pub(crate) use actor::StateParts;
 pub use actor::{GetRetention, State};
+pub(crate) use actor::{Space, StateParts};
 pub use replies::Deferred;
 pub(crate) use replies::Replies;
 pub(crate) use stop::StopCell;

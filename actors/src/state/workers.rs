@@ -69,7 +69,11 @@ impl Disk {
 
 /// The options of a log under a configuration.
 pub(crate) fn configured_options(committee: &Committee, config: &Config, wal: WalKind) -> LogOptions {
-    LogOptions { segment_bytes: config.segment_bytes, ..log_options(committee, wal) }
+    LogOptions {
+        segment_bytes: config.segment_bytes,
+        keep_free_bytes: config.disk_reserve_bytes,
+        ..log_options(committee, wal)
+    }
 }
 
 impl Environment {

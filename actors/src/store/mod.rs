@@ -11,6 +11,7 @@
 //! entries are made anew, and logs that have are refused: nobody can say whose they are.
 
 mod marker;
+mod space;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use roadbed_wal::{Judged, LockFault, LockGuard, Log, LogOptions, Storage, Stream
 
 use crate::wal_worker::Record;
 pub use marker::{Marker, read_marker};
+pub(crate) use space::SpaceSampler;
 
 /// The lock of a store's directory, held as long as this lives.
 #[derive(Debug)]

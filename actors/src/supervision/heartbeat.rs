@@ -35,11 +35,17 @@ impl Heartbeat {
                 self.0.began.store(IDLE, Ordering::Release);
             }
         }
-        let since_epoch = u64::try_from(self.0.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
         self.0.job.store(job.0, Ordering::Relaxed);
-        self.0.began.store(since_epoch + 1, Ordering::Release);
+        self.0.began.store(self.0.now(), Ordering::Release);
         let _end = End(&self.0);
         operation()
+    }
+
+    /// The running operation has come to its next part, and its age counts from now. For the thread that runs it.
+    pub fn again(&self) {
+        if self.0.began.load(Ordering::Relaxed) != IDLE {
+            self.0.began.store(self.0.now(), Ordering::Release);
+        }
     }
 
     /// How long the running operation has been running, and its job; `None` when nothing runs.
@@ -50,5 +56,12 @@ impl Heartbeat {
         }
         let began = Duration::from_nanos(began - 1);
         Some((self.0.epoch.elapsed().saturating_sub(began), CallId(self.0.job.load(Ordering::Relaxed))))
+    }
+}
+
+impl Inner {
+    /// What `began` holds of an operation that begins now.
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1
     }
 }

@@ -2,10 +2,14 @@
 //!
 //! State gives jobs in the order in which it needs them and bounds how many are out. When the queue is deep, a thread
 //! takes several QCs at once and checks all their signatures in one batch; an invalid one is found and named, its
-//! neighbours pass. A job that makes a thread panic ends this life of the verifier, and is named too.
+//! neighbours pass. What was verified and is still in use is compared, not verified again; a copy of what a thread is at
+//! waits for it. A job that makes a thread panic ends this life of the verifier, and is named too.
 
 mod actor;
+mod inbox;
 mod pool;
 
 pub(crate) use actor::Verifier;
+#[cfg(feature = "sim")]
+pub(crate) use pool::Worker;
 pub(crate) use pool::{PoolContext, start};

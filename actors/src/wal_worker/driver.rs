@@ -239,7 +239,12 @@ impl<R: Record> LogDriver<R> {
 
 impl LogContext {
     fn judge(&self) -> Result<Judged, WalError> {
-        Log::judge(Arc::clone(&self.storage), &self.dir, self.options.clone())
+        let judged = Log::judge(Arc::clone(&self.storage), &self.dir, self.options.clone())?;
+        // Until this life has a reader of its own, reads go on through that of the life before.
+        Ok(match self.reader.get() {
+            Some(before) => judged.after(&before),
+            None => judged,
+        })
     }
 
     fn facts<R: Record>(&self, judged: &Judged) -> Result<LogFacts, Failure> {

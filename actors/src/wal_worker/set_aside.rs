@@ -29,7 +29,11 @@ pub(super) fn set_aside(storage: &dyn Storage, dir: &Path, aside: &Path, name: &
         attempt += 1;
     };
     storage.create_dir(&target).map_err(|error| io("create", &target, error))?;
-    for file in storage.list(dir).map_err(|error| io("list", dir, error))?.unwrap_or_default() {
+    let mut files = storage.list(dir).map_err(|error| io("list", dir, error))?.unwrap_or_default();
+    // Descending: the record of the end, then the newest segment first. What a crash half-way leaves is a log that ends
+    // earlier, not a damaged one, and the next call moves the rest.
+    files.sort_unstable_by(|one, other| other.name.cmp(&one.name));
+    for file in files {
         if file.name != "LOCK" {
             let (from, to) = (dir.join(&file.name), target.join(&file.name));
             storage.rename(&from, &to).map_err(|error| io("rename", &from, error))?;

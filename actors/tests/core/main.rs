@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 #![allow(unreachable_pub, reason = "a binary has no public interface")]
 
+mod app;
 mod calls;
 mod chain;
 mod reconcile;

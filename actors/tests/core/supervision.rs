@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use roadbed::Config;
-use roadbed::state::core::{Answer, Effect, Request};
+use roadbed::state::core::{Answer, Effect, Input, Request};
 use roadbed::supervision::RestartPolicy;
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{CallId, Cause, Event, Generation, LogFacts, WalStart};
@@ -439,7 +439,7 @@ fn full_disk_is_retried_for_ever_outside_the_budget_and_goes_on_by_itself() {
     }
     assert_eq!((world.fate(push), world.fate(executed)), ("ok", "waits"), "no new durable promise");
     let (status, read) = (world.status(), world.get_block(4));
-    assert_eq!((status.state, world.fate(read)), (RunState::Degraded, "ok"), "reads go on");
+    assert_eq!((status.state, world.fate(read)), (RunState::DiskFull, "ok"), "reads go on");
     assert_eq!(
         status.reasons,
         ["block_wal has made nothing durable since the disk was full: block_wal was made to fail: disk_full"]
@@ -454,6 +454,22 @@ fn full_disk_is_retried_for_ever_outside_the_budget_and_goes_on_by_itself() {
     world.held.insert(ActorKind::BlockWal);
     world.push_links(3..4);
     assert_eq!(world.state(), RunState::Running, "it is over once something became durable");
+}
+
+#[test]
+fn little_free_space_is_told_before_anything_fails() {
+    let mut world = world();
+    let reserve = Config::default().disk_reserve_bytes;
+    assert_eq!((world.status().free_bytes, world.state()), (None, RunState::Running), "nobody has looked");
+    for (free, state) in
+        [(reserve, RunState::Running), (reserve - 1, RunState::Degraded), (reserve, RunState::Running)]
+    {
+        world.input(Input::Space { free_bytes: Some(free) });
+        let status = world.status();
+        assert_eq!((status.free_bytes, status.state), (Some(free), state));
+        let told = format!("the disk is almost full: {free} bytes are free, {reserve} are kept free");
+        assert_eq!(status.reasons, if free < reserve { vec![told] } else { Vec::new() });
+    }
 }
 
 #[test]

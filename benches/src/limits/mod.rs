@@ -13,15 +13,18 @@ mod raw_file;
 mod reading;
 mod work;
 
+pub use aligned::noise;
 pub(crate) use pair::WritePair;
-pub(crate) use raw_file::{RawFile, write_both};
-pub(crate) use reading::{Piece, drop_cache, files_of, read_all, read_in_order};
+pub use raw_file::RawFile;
+pub(crate) use raw_file::write_both;
+pub use reading::{Piece, read_in_order};
+pub(crate) use reading::{drop_cache, files_of, read_all};
 pub(crate) use work::{hash, signatures_of, verify, verify_one_batch};
 
 /// Direct writes start and end on multiples of this.
-pub(crate) const PAGE_BYTES: usize = 4096;
+pub const PAGE_BYTES: usize = 4096;
 
 /// The bytes that a direct write of `bytes` takes.
-pub(crate) fn page_ceil(bytes: u64) -> u64 {
+pub fn page_ceil(bytes: u64) -> u64 {
     bytes.next_multiple_of(PAGE_BYTES as u64)
 }

@@ -17,7 +17,7 @@ const FILL_BYTES: usize = 1 << 20;
 
 /// A file whose space was written before; groups go round in it.
 #[derive(Debug)]
-pub(crate) struct RawFile {
+pub struct RawFile {
     file: File,
     /// Whether writes go past the page cache and are durable when they return.
     direct: bool,
@@ -28,7 +28,7 @@ pub(crate) struct RawFile {
 
 impl RawFile {
     /// Makes a file of `bytes` for groups of up to `group_bytes_max`, all of its space written.
-    pub(crate) fn create(path: &Path, bytes: u64, group_bytes_max: u64) -> Result<Self> {
+    pub fn create(path: &Path, bytes: u64, group_bytes_max: u64) -> Result<Self> {
         let group = usize::try_from(page_ceil(group_bytes_max))?;
         let fill = Aligned::noise(FILL_BYTES);
         let bytes = bytes.max(group as u64).next_multiple_of(FILL_BYTES as u64);
@@ -50,7 +50,7 @@ impl RawFile {
     }
 
     /// How it writes, in words.
-    pub(crate) fn how(&self) -> &'static str {
+    pub fn how(&self) -> &'static str {
         if self.direct { "O_DIRECT|O_DSYNC" } else { "write+fdatasync" }
     }
 
@@ -58,7 +58,7 @@ impl RawFile {
     ///
     /// # Panics
     /// When the group is larger than the file was made for.
-    pub(crate) fn write(&mut self, bytes: u64) -> io::Result<()> {
+    pub fn write(&mut self, bytes: u64) -> io::Result<()> {
         let bytes = page_ceil(bytes);
         if self.at + bytes > self.bytes {
             self.at = 0;
@@ -73,7 +73,7 @@ impl RawFile {
     }
 
     /// The time of one such write, in seconds.
-    pub(crate) fn timed(&mut self, bytes: u64) -> io::Result<f64> {
+    pub fn timed(&mut self, bytes: u64) -> io::Result<f64> {
         let began = Instant::now();
         self.write(bytes)?;
         Ok(began.elapsed().as_secs_f64())

@@ -18,7 +18,7 @@ const READ_BYTES: u64 = 1 << 20;
 
 /// A stretch of a file that is read at once.
 #[derive(Debug)]
-pub(crate) struct Piece {
+pub struct Piece {
     file: std::sync::Arc<File>,
     at: u64,
     bytes: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Piece {
 
 impl Piece {
     /// The beginning of a file, up to `bytes`, in pieces.
-    pub(crate) fn of(path: &Path, bytes: u64) -> Result<Vec<Self>> {
+    pub fn of(path: &Path, bytes: u64) -> Result<Vec<Self>> {
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
         let end = file.metadata()?.len().min(bytes);
         let file = std::sync::Arc::new(file);
@@ -45,7 +45,7 @@ impl Piece {
 }
 
 /// The time that one thread takes to read and sum up all pieces.
-pub(crate) fn read_in_order(pieces: &[Piece]) -> io::Result<Duration> {
+pub fn read_in_order(pieces: &[Piece]) -> io::Result<Duration> {
     let mut buffer = Vec::new();
     let began = Instant::now();
     pieces.iter().try_for_each(|piece| piece.read(&mut buffer))?;

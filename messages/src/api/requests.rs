@@ -73,6 +73,9 @@ pub struct GetGlobalBlock {
 }
 
 /// Asks for the lowest app proposal that covers block `number`; waits until the block was executed.
+///
+/// It may be that of a later block: where the application jumped, and far behind the newest reports, of which tens of
+/// thousands are remembered one by one and older ones more thinly.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<AppProposal, Error>")]
 pub struct GetAppProposal {

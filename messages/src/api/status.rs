@@ -127,8 +127,10 @@ pub enum RunState {
     Recovering,
     /// Serving, every worker up.
     Running,
-    /// Serving what it can while a worker restarts, hangs, or the disk is full.
+    /// Serving what it can while a worker restarts or hangs, or the disk is almost full.
     Degraded,
+    /// Serving, pruning, and making nothing new durable until there is space again.
+    DiskFull,
     /// Shutting down in order.
     Stopping,
     /// Ended.
@@ -142,6 +144,7 @@ impl RunState {
             Self::Recovering => "recovering",
             Self::Running => "running",
             Self::Degraded => "degraded",
+            Self::DiskFull => "disk_full",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
         }
@@ -241,6 +244,9 @@ pub struct Status {
     pub missing_blocks: u64,
     /// Bytes of blocks and QCs held in memory.
     pub memory_bytes: u64,
+    /// Bytes that are free where the data directory is, as they were sampled within the last second or so; `None` without
+    /// one, and before the first sample.
+    pub free_bytes: Option<u64>,
     /// Why the subsystem is not healthy; empty when it is.
     pub reasons: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! Many QCs at once, all their signatures in one batch.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     error::QcError,
@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     committee::Committee,
+    hash::VoteHash,
     qc::FullCommitQc,
     signatures::{Signed, verify_all},
 };
@@ -15,6 +16,7 @@ use crate::{
 /// A QC that passed everything but its signatures.
 struct Candidate {
     index: usize,
+    vote: VoteHash,
     signed: Vec<Signed>,
 }
 
@@ -41,19 +43,56 @@ struct Candidate {
 /// ```
 #[must_use]
 pub fn verify_qcs(committee: &Committee, qcs: Vec<Arc<FullCommitQc>>) -> Vec<Result<VerifiedQc, QcError>> {
-    let mut candidates = Vec::with_capacity(qcs.len());
-    let mut verdicts: Vec<_> = qcs
-        .into_iter()
-        .enumerate()
-        .map(|(index, qc)| {
-            check_quorum(committee, &qc.qc)?;
+    verify_unknown(committee, qcs, &mut || {}, |_, _| None, |_, _| {})
+}
+
+/// Verifies the QCs that `find` does not know under their vote, and none twice that is there twice; `learn`s those that
+/// are valid.
+pub(super) fn verify_unknown(
+    committee: &Committee,
+    qcs: Vec<Arc<FullCommitQc>>,
+    between: &mut impl FnMut(),
+    find: impl Fn(&VoteHash, &Arc<FullCommitQc>) -> Option<VerifiedQc>,
+    learn: impl Fn(VoteHash, &VerifiedQc),
+) -> Vec<Result<VerifiedQc, QcError>> {
+    between();
+    let mut candidates = Vec::<Candidate>::with_capacity(qcs.len());
+    let mut by_vote = HashMap::<VoteHash, Vec<usize>>::with_capacity(qcs.len());
+    // Positions of copies, each with the position of the first.
+    let mut copies = Vec::new();
+    let mut verdicts: Vec<_> = Vec::<Result<VerifiedQc, QcError>>::with_capacity(qcs.len());
+    for (index, qc) in qcs.into_iter().enumerate() {
+        let verdict = check_quorum(committee, &qc.qc).and_then(|()| {
+            let vote = qc.qc.proposal.vote_hash(&committee.chain_id());
+            if let Some(known) = find(&vote, &qc) {
+                return Ok(known);
+            }
+            let same_vote = by_vote.entry(vote).or_default();
+            for first in same_vote.iter() {
+                if let Some(Ok(verified)) = verdicts.get(*first)
+                    && *verified.qc() == qc
+                {
+                    copies.push((index, *first));
+                    return Ok(verified.clone());
+                }
+            }
             let verified = check_structure(committee, qc)?;
-            candidates.push(Candidate { index, signed: signed(committee, &verified.qc().qc) });
+            candidates.push(Candidate { index, vote, signed: signed(&verified.qc().qc, vote) });
+            same_vote.push(index);
             Ok(verified)
-        })
-        .collect();
+        });
+        verdicts.push(verdict);
+    }
     let mut refuse = |index: usize, error| verdicts[index] = Err(error);
-    judge(committee, &candidates, false, &mut refuse);
+    judge(committee, &candidates, false, between, &mut refuse);
+    for candidate in &candidates {
+        if let Ok(verified) = &verdicts[candidate.index] {
+            learn(candidate.vote, verified);
+        }
+    }
+    for (copy, first) in copies {
+        verdicts[copy] = verdicts[first].clone();
+    }
     verdicts
 }
 
@@ -62,8 +101,10 @@ fn judge(
     committee: &Committee,
     candidates: &[Candidate],
     known_invalid: bool,
+    between: &mut impl FnMut(),
     refuse: &mut impl FnMut(usize, QcError),
 ) {
+    between();
     if candidates.is_empty() || (!known_invalid && all_valid(candidates)) {
         return;
     }
@@ -76,10 +117,10 @@ fn judge(
     let (left, right) = candidates.split_at(candidates.len() / 2);
     let left_valid = all_valid(left);
     if !left_valid {
-        judge(committee, left, true, refuse);
+        judge(committee, left, true, between, refuse);
     }
     // What is invalid must be on the right if it is not on the left.
-    judge(committee, right, left_valid, refuse);
+    judge(committee, right, left_valid, between, refuse);
 }
 
 fn all_valid(candidates: &[Candidate]) -> bool {

@@ -36,11 +36,13 @@ impl VerifiedBlock {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn assume_verified(block: Arc<Block>) -> Self {
-        Self::proven(block)
+        let hash = block.header.hash();
+        Self::proven(block, hash)
     }
 
-    fn proven(block: Arc<Block>) -> Self {
-        Self { header_hash: block.header.hash(), size_bytes: codec::encoded_len(&*block), block }
+    /// A block that was verified, with its header's hash.
+    pub(super) fn proven(block: Arc<Block>, header_hash: HeaderHash) -> Self {
+        Self { header_hash, size_bytes: codec::encoded_len(&*block), block }
     }
 }
 
@@ -93,5 +95,6 @@ pub fn verify_block(committee: &Committee, block: Arc<Block>) -> Result<Verified
     if expected != found {
         return Err(BlockError::PayloadMismatch { expected, found });
     }
-    Ok(VerifiedBlock::proven(block))
+    let hash = block.header.hash();
+    Ok(VerifiedBlock::proven(block, hash))
 }

@@ -17,9 +17,11 @@
 mod batch;
 mod block;
 mod error;
+mod known;
 mod qc;
 
 pub use batch::verify_qcs;
 pub use block::{VerifiedBlock, verify_block};
 pub use error::{BlockError, MatchError, QcError};
+pub use known::Known;
 pub use qc::{VerifiedQc, verify_commit_qc, verify_qc};

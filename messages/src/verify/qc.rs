@@ -1,6 +1,10 @@
 //! A QC on its own: structure, quorum, header chain, and last, because they cost most, signatures.
 
-use std::{cmp::Ordering, ops::Range, sync::Arc};
+use std::{
+    cmp::Ordering,
+    ops::Range,
+    sync::{Arc, Weak},
+};
 
 use super::{
     block::VerifiedBlock,
@@ -10,7 +14,7 @@ use crate::{
     block::{BlockHeader, GlobalBlock, SharedPayload},
     codec,
     committee::Committee,
-    hash::HeaderHash,
+    hash::{HeaderHash, VoteHash},
     numbers::{BlockNumber, LaneBlockNumber, RoadIndex, Timestamp},
     qc::{CommitQc, FullCommitQc, LaneRange, Proposal},
     signatures::{self, Signed},
@@ -131,6 +135,10 @@ impl VerifiedQc {
         })
     }
 
+    pub(super) fn downgrade(&self) -> WeakQc {
+        WeakQc(Arc::downgrade(&self.0))
+    }
+
     fn match_hash(&self, number: BlockNumber, found: HeaderHash) -> Result<usize, MatchError> {
         let Range { start: first, end: next } = self.range();
         let position = self.position(number).ok_or(MatchError::OutsideRange { number, first, next })?;
@@ -152,6 +160,20 @@ impl VerifiedQc {
     }
 }
 
+/// A [`VerifiedQc`] for as long as somebody holds it.
+#[derive(Debug)]
+pub(super) struct WeakQc(Weak<Inner>);
+
+impl WeakQc {
+    pub(super) fn upgrade(&self) -> Option<VerifiedQc> {
+        self.0.upgrade().map(VerifiedQc)
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
 impl PartialEq for VerifiedQc {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.qc == other.0.qc
@@ -168,7 +190,7 @@ impl Eq for VerifiedQc {}
 pub fn verify_commit_qc(committee: &Committee, qc: &CommitQc) -> Result<(), QcError> {
     qc.proposal.range(committee)?;
     check_quorum(committee, qc)?;
-    let signed = signed(committee, qc);
+    let signed = signed(qc, qc.proposal.vote_hash(&committee.chain_id()));
     if signatures::verify_all(signed.iter()) { Ok(()) } else { find_invalid(committee, &signed) }
 }
 
@@ -179,7 +201,8 @@ pub fn verify_commit_qc(committee: &Committee, qc: &CommitQc) -> Result<(), QcEr
 pub fn verify_qc(committee: &Committee, qc: Arc<FullCommitQc>) -> Result<VerifiedQc, QcError> {
     check_quorum(committee, &qc.qc)?;
     let verified = check_structure(committee, qc)?;
-    let signed = signed(committee, &verified.0.qc.qc);
+    let certificate = &verified.0.qc.qc;
+    let signed = signed(certificate, certificate.proposal.vote_hash(&committee.chain_id()));
     if !signatures::verify_all(signed.iter()) {
         find_invalid(committee, &signed)?;
     }
@@ -264,8 +287,7 @@ pub(super) fn check_quorum(committee: &Committee, qc: &CommitQc) -> Result<(), Q
 }
 
 /// The signatures of a QC, each with the vote that it must be of.
-pub(super) fn signed(committee: &Committee, qc: &CommitQc) -> Vec<Signed> {
-    let vote = qc.proposal.vote_hash(&committee.chain_id());
+pub(super) fn signed(qc: &CommitQc, vote: VoteHash) -> Vec<Signed> {
     qc.signatures.iter().map(|one| Signed { signer: one.signer, signature: one.signature, vote }).collect()
 }
 

@@ -7,6 +7,7 @@ mod canonical;
 mod chain;
 mod committee;
 mod golden;
+mod known;
 mod malformed;
 mod properties;
 mod samples;

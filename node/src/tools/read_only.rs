@@ -54,6 +54,10 @@ impl Storage for ReadOnly {
         refused()
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        FileSystem.free_bytes(dir)
+    }
+
     /// Locks the file as it is. Where there is none nobody can hold it.
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockFault> {
         if !self.locks {

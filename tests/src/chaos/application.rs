@@ -13,9 +13,6 @@ use tokio::task::JoinHandle;
 
 use crate::app_hash;
 
-/// How often in a row the stream may fail to give its next block.
-const READ_FAILURES_MAX: u32 = 3;
-
 /// A running application.
 pub(super) struct Application {
     task: JoinHandle<String>,
@@ -69,23 +66,12 @@ async fn run(roadbed: Roadbed, seed: u64, members: TestCommittee, shared: Arc<Sh
     let mut expected = testing::chain(seed, &members, ChainShape::default()).flat_map(|(_, blocks)| blocks);
     let mut stream = roadbed.subscribe(members.committee.first_block(), false);
     let mut last = Instant::now();
-    let mut failures = 0;
     loop {
         let block = match stream.next().await {
             Ok(block) => block,
             Err(Error::Stopped(reason)) => return reason.to_string(),
-            // A read that met a file which a restart had just taken away: the stream stays where it was. What stays
-            // damaged is damaged.
-            Err(error @ Error::Damaged { .. }) => {
-                failures += 1;
-                if failures > READ_FAILURES_MAX {
-                    return error.to_string();
-                }
-                continue;
-            }
             Err(error) => return error.to_string(),
         };
-        failures = 0;
         assert_eq!(Some(block.payload.block().as_ref()), expected.next().as_ref(), "block {}", block.number);
         if let Err(error) = roadbed.push_app_hash(block.number, app_hash(block.number)).await {
             return error.to_string();

@@ -60,6 +60,7 @@ impl World {
             }
             (ActorKind::Verifier, None) => {
                 let jobs = std::collections::VecDeque::new();
+                process.parts.forget_verifier();
                 process.verifier = Some(Verifier { generation, jobs, threads, running: Vec::new() });
                 self.report_later(number, actor, generation, Event::Up);
             }

@@ -8,8 +8,9 @@ use roadbed::{Config, RetentionPolicy};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{
     ActorKind, Cursors, Error, GetBlock, GetGlobalBlock, GetQc, PushAppHash, PushBlock, PushQc, RunState,
-    Shutdown, StartError, StopReason, TryGetBlock, WalKind, WorkerState,
+    Shutdown, StartError, Status, StopReason, TryGetBlock, WalKind, WorkerState,
 };
+use roadbed_messages::testing::{self, ChainShape};
 use roadbed_tests::{Craft, Files, Fixture, Rig, Sent, app_hash, settings};
 use roadbed_wal::SyncPoint;
 use roadbed_wal::sim::{self, Op, SimStorage};
@@ -91,7 +92,7 @@ async fn nobody_notices(actor: ActorKind, fault: Fault) {
     for vote in votes {
         vote.reply().await.unwrap();
     }
-    let healed = |status: &roadbed_messages::api::Status| status.state == RunState::Running;
+    let healed = |status: &Status| status.state == RunState::Running;
     let status = rig.until(healed).await;
     assert_eq!(status.cursors.next_app_proposal, rig.fixture.end());
     for worker in status.workers {
@@ -169,6 +170,33 @@ async fn both_logs_that_die_at_once_come_back() {
     let rig = rig.restarted().await;
     assert_eq!(rig.recovered().next_block, rig.fixture.end());
     rig.serves_what_it_retains().await;
+}
+
+#[tokio::test]
+async fn reads_go_on_at_every_step_of_a_restart() {
+    // Three groups fill a segment: more segments than a reader keeps open, and one group in the last of them.
+    let shape = ChainShape { tx_bytes: 500, ..ChainShape::default() };
+    let fixture = Fixture::of(23, testing::committee(23, 4), shape, 200);
+    for point in [SyncPoint::Publish, SyncPoint::Retire] {
+        let disk = SimStorage::new(23);
+        let nothing_kept = Config { memory_bytes_max: 0, read_cache_bytes_max: 0, ..lively() };
+        let rig = Rig::on_simulated(fixture.clone(), nothing_kept, &disk).await.unwrap();
+        for at in 0..199 {
+            rig.push_qcs(at..at + 1).await;
+            rig.until_durable().await;
+        }
+        // The second life publishes a segment that holds the table of the one before, and dies before anything is in
+        // it: reads need that table until the third life has written it anew; only then the segment is retired.
+        disk.fail(sim::Fault::eio(Op::Write).point(SyncPoint::Group).path("blocks").times(2));
+        let gate = disk.pause_at(Op::SyncDir, point);
+        rig.push(&rig.fixture.chain[199]).await.unwrap();
+        rig.until(|_| gate.reached()).await;
+        rig.serves_what_it_retains().await;
+        gate.open();
+        rig.execute(rig.nth(1999)).await.unwrap();
+        assert_eq!(rig.worker(ActorKind::BlockWal).await.restarts, 2);
+        rig.serves_what_it_retains().await;
+    }
 }
 
 #[tokio::test]
@@ -334,7 +362,7 @@ async fn a_full_disk_is_a_state_outside_the_budget_and_ends_by_itself() {
     // Reads go on, nothing new is promised, and the reason is told.
     rig.serves_what_it_retains().await;
     assert!(vote.waits() || rig.faults.outstanding() == 0);
-    rig.until(|status| status.state == RunState::Degraded || rig.faults.outstanding() == 0).await;
+    rig.until(|status| status.state == RunState::DiskFull || rig.faults.outstanding() == 0).await;
     vote.reply().await.unwrap();
     let status = rig.until(|status| status.state == RunState::Running).await;
     assert!(status.reasons.is_empty());
@@ -376,6 +404,33 @@ async fn pruning_goes_on_while_the_disk_is_full_and_frees_it() {
     vote.reply().await.unwrap();
     rig.until(|status| status.state == RunState::Running).await;
     rig.serves_what_it_retains().await;
+}
+
+#[tokio::test]
+async fn the_disk_counts_as_full_before_it_is_and_resumes_by_itself() {
+    let disk = SimStorage::new(24);
+    let reserve = 1 << 20;
+    let config = Config { disk_reserve_bytes: reserve, ..lively() };
+    let rig = Rig::on_simulated(Fixture::new(24, 4, 300), config, &disk).await.unwrap();
+    rig.push_qcs(0..100).await;
+    rig.execute(rig.nth(999)).await.unwrap();
+    // Others fill the disk up to what is kept free, and then a bit more.
+    disk.set_capacity_bytes(Some(disk.used_bytes() + reserve - 1));
+    rig.push_qcs(100..300).await;
+    let mut vote = vote(&rig, rig.nth(2999));
+    let almost = |status: &Status| {
+        let told = |part: &str| status.reasons.iter().any(|reason| reason.contains(part));
+        let sampled = status.free_bytes.is_some_and(|free| free < reserve) && told("the disk is almost full");
+        status.state == RunState::DiskFull && sampled && told(&format!("{reserve} are kept free"))
+    };
+    rig.until(almost).await;
+    assert!(vote.waits());
+    rig.serves_what_it_retains().await;
+    rig.prune(rig.nth(900)).await.unwrap();
+    disk.set_capacity_bytes(None);
+    vote.reply().await.unwrap();
+    let status = rig.until(|status| status.state == RunState::Running).await;
+    assert_eq!((status.free_bytes, status.reasons.len()), (None, 0));
 }
 
 #[tokio::test]

@@ -33,7 +33,9 @@ const PRED_TABLE_PLACE: usize = PRED_TAIL + 4;
 const PRED_TABLE_OFFSET: usize = PRED_TABLE_PLACE + 4;
 const PRED_TABLE_ENTRIES: usize = PRED_TABLE_OFFSET + 8;
 const PRED_TABLE_DIGESTS: usize = PRED_TABLE_ENTRIES + 8;
-const END: usize = PRED_TABLE_DIGESTS + 8;
+/// Since format version 2; zero before.
+const PREPARED_BYTES: usize = PRED_TABLE_DIGESTS + 8;
+const END: usize = PREPARED_BYTES + 8;
 const _: () = assert!(END <= page::CRC);
 
 const FLAG_USED: u32 = 1;
@@ -112,6 +114,8 @@ pub(crate) struct Header {
     /// Where the first group starts.
     pub(crate) frames_offset: u64,
     pub(crate) predecessor: Option<Predecessor>,
+    /// The length of the file when it was published, 0 where it was not recorded: it never gets shorter.
+    pub(crate) prepared_bytes: u64,
 }
 
 /// Why a page is not a header that this version can use.
@@ -146,6 +150,7 @@ impl Header {
         if let Some(predecessor) = &self.predecessor {
             predecessor.encode(&mut page);
         }
+        put_u64(&mut page, PREPARED_BYTES, self.prepared_bytes);
         page::seal(&mut page, MAGIC, 0, 0);
         page
     }
@@ -182,6 +187,7 @@ impl Header {
             trim_index: get_u64(page, TRIM_INDEX),
             frames_offset: get_u64(page, FRAMES_OFFSET),
             predecessor: Predecessor::decode(page)?,
+            prepared_bytes: get_u64(page, PREPARED_BYTES),
         };
         header.check()?;
         Ok(header)
@@ -290,6 +296,7 @@ pub(crate) mod tests {
                 tail: 3,
                 table: TablePlace::Here(TableSpan { offset: 4096, entries: 60, digests: 12 }),
             }),
+            prepared_bytes: 65536,
         }
     }
 

@@ -6,10 +6,13 @@
 //! ├─ pages             the predecessor's table, when a cut or a repair left it without a footer (table.rs)
 //! ├─ groups            frames, each group from a page boundary on (frame.rs)
 //! └─ footer            one summary page, then the table           (footer.rs, table.rs)
+//!
+//! file END             two slots of a page each: where the log had ended            (end.rs)
 //! ```
 //!
 //! All numbers are little-endian. `docs/wal-format.md` is the description for people.
 
+pub(crate) mod end;
 pub(crate) mod footer;
 pub(crate) mod frame;
 pub(crate) mod header;
@@ -22,7 +25,7 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 /// [`PAGE_BYTES`] for offsets.
 pub(crate) const PAGE: u64 = PAGE_BYTES as u64;
 /// The version that this crate writes.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 /// The lowest version that can read what this crate writes.
 pub(crate) const READER_VERSION_MIN: u32 = 1;
 /// Required features that this crate knows: none so far.

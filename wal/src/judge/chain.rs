@@ -132,6 +132,7 @@ mod tests {
             trim_index: base,
             frames_offset: PAGE,
             predecessor: None,
+            prepared_bytes: 0,
         }
     }
 

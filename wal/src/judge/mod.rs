@@ -1,6 +1,7 @@
 //! Opening a log: first judge, writing nothing; then, if nothing refuses, repair and take over.
 
 pub(crate) mod chain;
+pub(crate) mod end;
 pub(crate) mod tail;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{ADVICE_OPEN, WalError};
 use crate::format::PAGE_BYTES;
+use crate::format::end::EndRecord;
 use crate::format::header::{Header, HeaderFault, TablePlace};
 use crate::format::page::PageFault;
 use crate::log::Log;
@@ -79,7 +81,9 @@ pub(crate) struct Found {
     pub(crate) dead: Vec<(u64, PathBuf)>,
     pub(crate) prepared: Vec<PathBuf>,
     pub(crate) spares: Vec<(u64, PathBuf)>,
-    /// The highest sequence of any segment or preparation.
+    /// Where the log had ended, by slot; what says the most comes last.
+    pub(crate) ends: Vec<(u64, EndRecord)>,
+    /// The highest sequence of any segment, preparation or record.
     pub(crate) sequence: u64,
 }
 
@@ -123,6 +127,16 @@ impl Judged {
     #[track_caller]
     pub fn reader(&self) -> Reader {
         self.try_reader().expect("a log that exists")
+    }
+
+    /// Follows an owner in this process whose life is over, but whose readers may still be at work: until the last of
+    /// them has let go of a file, it is neither recycled nor removed.
+    #[must_use]
+    pub fn after(self, before: &Reader) -> Self {
+        if let Some(state) = &self.state {
+            state.shared.handles.follow(before.handles());
+        }
+        self
     }
 
     /// Takes the log over: a torn tail is cut off by publishing a segment.
@@ -183,11 +197,14 @@ impl Judged {
         if let Some(last) = candidates.last() {
             let header = *last.sound(&self.options.stream)?;
             let tail = judge_last(storage, last, &header, &self.options)?;
+            if let Some((_, record)) = found.ends.last() {
+                end::check(record, &self.options.stream, dir, &last.path, &header, &tail)?;
+            }
             let linked = chain::link(&candidates, &self.options.stream, tail.trim)?;
             let dead = (0..candidates.len()).filter(|at| !linked.contains(at)).map(|at| &candidates[at]);
             found.dead = dead.map(|candidate| (candidate.sequence, candidate.path.clone())).collect();
-            let view = view(&candidates, &linked, &header, &tail)?;
             let handles = Handles::new(self.storage.clone(), self.options.open_files_max);
+            let view = view(&handles, &candidates, &linked, &header, &tail)?;
             let shared = Arc::new(Shared::new(handles, self.options.entry_bytes_max, view));
             self.facts = Facts::of(&header, &tail, &shared)?;
             self.state = Some(State { header, tail, shared });
@@ -264,6 +281,11 @@ pub(crate) fn gather(storage: &dyn Storage, dir: &Path) -> Result<(Vec<Candidate
                 found.sequence = found.sequence.max(sequence);
             }
             Named::Spare(number) => found.spares.push((number, path)),
+            Named::End => {
+                found.ends = end::read(storage, &path)?;
+                let sequences = found.ends.iter().map(|(_, record)| record.sequence);
+                found.sequence = sequences.chain([found.sequence]).max().unwrap_or(0);
+            }
             Named::Other => {}
         }
     }
@@ -306,8 +328,14 @@ fn judge_last(
 }
 
 /// The view of a chain whose last segment was judged.
-fn view(candidates: &[Candidate], linked: &[usize], last: &Header, tail: &Tail) -> Result<View, WalError> {
-    let file = |at: usize| SegmentFile::new(candidates[at].path.clone(), candidates[at].sequence);
+fn view(
+    handles: &Handles,
+    candidates: &[Candidate],
+    linked: &[usize],
+    last: &Header,
+    tail: &Tail,
+) -> Result<View, WalError> {
+    let file = |at: usize| handles.file(candidates[at].path.clone(), candidates[at].sequence);
     let files: Vec<Arc<SegmentFile>> = linked.iter().map(|at| file(*at)).collect();
     let mut sealed = Vec::new();
     for (nth, pair) in linked.windows(2).enumerate() {

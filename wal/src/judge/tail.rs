@@ -128,6 +128,11 @@ pub(crate) fn judge(
         }
         Stop::End | Stop::Fault(_) => {}
     }
+    if source.bytes() < header.prepared_bytes {
+        let expected = format!("a file of at least {} bytes, as it was made with", header.prepared_bytes);
+        let found = format!("{} bytes: it was cut short from outside", source.bytes());
+        return Err(WalError::corrupt(path, source.bytes(), Some(next), expected, found, ADVICE_OPEN));
+    }
     let beyond = beyond(source, header.salt, x, limits.ahead).map_err(|error| failed(x, error))?;
     match verdict(x, boundary, &beyond) {
         Verdict::Damaged { at, durable_upto } => {

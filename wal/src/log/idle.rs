@@ -8,7 +8,7 @@ use crate::buffer::AlignedBuffer;
 use crate::error::WalError;
 use crate::format::frame::{FrameKind, frame_bytes};
 use crate::pending::{Frame, Group};
-use crate::publish::make_space;
+use crate::publish::{leave_free, make_space};
 use crate::storage::{StorageFile, SyncPoint, open_for_groups, write_durably};
 
 /// Zeros that one step writes, in bytes: about a millisecond's worth.
@@ -24,7 +24,7 @@ pub(super) struct Filling {
 
 impl Log {
     /// Does one small piece of housekeeping: says on disk that the last group is durable (which narrows what a damaged
-    /// last group can be mistaken for), recycles what readers let go, and fills the pool with written space. Answers
+    /// last group can be mistaken for), recycles what readers let go, fills the pool with written space, and records where the log ends. Answers
     /// whether there is more to do. Call it when nothing waits; a step takes about as long as one write of 1 MiB.
     ///
     /// A full disk is no error here.
@@ -43,7 +43,7 @@ impl Log {
         if self.fill_active()? {
             return Ok(true);
         }
-        Ok(match self.fill_step() {
+        let more = match self.fill_step() {
             Ok(more) => more,
             Err(_) => {
                 // Written space is a matter of speed; what was begun is given up.
@@ -52,7 +52,11 @@ impl Log {
                 }
                 false
             }
-        })
+        };
+        if !more {
+            self.note_end()?;
+        }
+        Ok(more)
     }
 
     /// Writes a mark, unless the last group is covered already or there is no room for one.
@@ -92,6 +96,11 @@ impl Log {
             return Ok(false);
         }
         if let Err(error) = write_durably(&*self.file, &path, zeros.bytes(), from, SyncPoint::Fill) {
+            if error.is_disk_full() && self.file.writes_are_durable() {
+                // Where space was not reserved; only speed is lost, and no sync is left in doubt.
+                self.unwritten_from = None;
+                return Ok(false);
+            }
             return Err(self.poison(error));
         }
         self.unwritten_from = Some(from + zeros.len() as u64);
@@ -103,6 +112,7 @@ impl Log {
             if !self.pool.wants_more() {
                 return Ok(false);
             }
+            leave_free(self.site(), self.options.segment_bytes)?;
             self.sequence += 1;
             let path = crate::names::prepared(&self.dir, self.sequence);
             make_space(self.site(), &path, self.options.segment_bytes).inspect_err(|_| {

@@ -7,6 +7,7 @@
 //! truncate_after, reset, repair ──▶ publish a segment that ends its predecessor earlier
 //! ```
 
+mod end;
 mod idle;
 mod retire;
 mod sync;
@@ -30,7 +31,7 @@ use crate::pending::{Cursor, Frame, Pending};
 use crate::pool::Pool;
 use crate::publish::Site;
 use crate::reader::Reader;
-use crate::segment::{Handles, SegmentFile};
+use crate::segment::Handles;
 use crate::shared::{Active, Shared, View};
 use crate::storage::{LockGuard, Storage, StorageFile, open_for_groups};
 
@@ -62,6 +63,8 @@ pub struct Log {
     filling: Option<idle::Filling>,
     /// Where the active segment's space was only reserved, never written: from here on.
     unwritten_from: Option<u64>,
+    /// What the record of the end says.
+    noted: end::Noted,
     /// The highest sequence in use.
     sequence: u64,
     poison: Option<Arc<WalError>>,
@@ -235,6 +238,7 @@ impl Log {
     pub fn close(mut self) -> Result<(), WalError> {
         self.sync()?;
         self.write_footer(crate::format::footer::FooterKind::Close)?;
+        self.note_end()?;
         self.settle_limbo();
         Ok(())
     }
@@ -284,13 +288,14 @@ impl Log {
             trim_index: first_index,
             frames_offset: PAGE,
             predecessor: None,
+            prepared_bytes: 0,
         };
         let mut pool = Pool::new(&dir, found.spares, options.pool_segments);
         let site = site(&*storage, &dir, &options);
         let published = crate::publish::publish(site, &mut pool, &header, &[], true).map_err(either)?;
         let handles = Handles::new(storage.clone(), options.open_files_max);
         let active = Active {
-            file: SegmentFile::new(published.path.clone(), sequence),
+            file: handles.file(published.path.clone(), sequence),
             salt,
             base: first_index,
             frames_offset: PAGE,
@@ -301,11 +306,21 @@ impl Log {
         let view = View { sealed: Vec::new(), active, first: first_index };
         let shared = Arc::new(Shared::new(handles, options.entry_bytes_max, view));
         let mut log = Self::assemble(
-            Parts { storage, dir, options, lock, shared, header, pool, sequence },
+            Parts {
+                storage,
+                dir,
+                options,
+                lock,
+                shared,
+                header,
+                pool,
+                noted: found.ends.last().copied(),
+                sequence,
+            },
             published.file,
         );
         log.unwritten_from = published.fresh.then_some(PAGE);
-        log.make_reserve(true)?;
+        log.make_reserve();
         Ok(log)
     }
 
@@ -327,20 +342,24 @@ impl Log {
         let path = shared.view().active.file.path.clone();
         let file = open_for_groups(&*storage, &path, options.direct_io)?;
         let pool = Pool::new(&dir, found.spares, options.pool_segments);
-        let parts = Parts { storage, dir, options, lock, shared, header, pool, sequence: found.sequence };
+        let (noted, sequence) = (found.ends.last().copied(), found.sequence);
+        let parts = Parts { storage, dir, options, lock, shared, header, pool, noted, sequence };
         let mut log = Self::assemble(parts, file);
         log.next = next;
+        // First of all, for a cut may need the space on a full disk. None of it counts, whatever becomes of the cut.
+        log.clean_up(&found.prepared, &found.dead);
+        if let Some(cause) = &log.poison {
+            return Err(WalError::clone(cause));
+        }
         if at.is_some() || !tail.clean {
             log.cut(next)?;
         }
-        log.clean_up(&found.prepared, &found.dead);
-        // Without space for it the log works as long as no cut needs it; idle steps try again.
-        let _made = log.make_reserve(false);
+        log.make_reserve();
         Ok(log)
     }
 
     fn assemble(parts: Parts, file: Arc<dyn StorageFile>) -> Self {
-        let Parts { storage, dir, options, lock, shared, header, pool, sequence } = parts;
+        let Parts { storage, dir, options, lock, shared, header, pool, noted, sequence } = parts;
         let (cursor, next) = {
             let view = shared.view();
             (cursor(&view.active), view.next())
@@ -360,6 +379,7 @@ impl Log {
             limbo: VecDeque::new(),
             filling: None,
             unwritten_from: None,
+            noted: end::Noted::new(noted),
             sequence,
             poison: None,
             filling_entry: false,
@@ -378,11 +398,18 @@ struct Parts {
     shared: Arc<Shared>,
     header: Header,
     pool: Pool,
+    noted: Option<(u64, crate::format::end::EndRecord)>,
     sequence: u64,
 }
 
 fn site<'a>(storage: &'a dyn Storage, dir: &'a Path, options: &LogOptions) -> Site<'a> {
-    Site { storage, dir, segment_bytes: options.segment_bytes, direct: options.direct_io }
+    Site {
+        storage,
+        dir,
+        segment_bytes: options.segment_bytes,
+        direct: options.direct_io,
+        keep_free_bytes: options.keep_free_bytes,
+    }
 }
 
 fn salt(storage: &dyn Storage, dir: &Path) -> Result<u64, WalError> {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Log;
-use crate::error::WalError;
 use crate::judge::sync_dir;
 use crate::publish::make_space;
 use crate::segment::{Sealed, SegmentFile};
@@ -49,12 +48,13 @@ impl Log {
                 break;
             };
             // Nobody else can come to hold it: it is in no view any more.
-            if Arc::strong_count(&retired.file) > 1 {
+            let handles = &self.shared.handles;
+            if Arc::strong_count(&retired.file) > 1 || handles.held_by_earlier(&retired.file.path) {
                 self.limbo.push_back(retired);
                 continue;
             }
-            let fits = retired.bytes <= self.options.segment_bytes;
-            if fits && self.pool.len() + renamed.len() < self.options.pool_segments {
+            handles.forget(retired.file.sequence);
+            if self.fits(&retired) && self.pool.len() + renamed.len() < self.options.pool_segments {
                 let spare = self.pool.name();
                 if self.storage.rename(&retired.file.path, &spare).is_ok() {
                     renamed.push(spare);
@@ -75,6 +75,10 @@ impl Log {
         }
     }
 
+    fn fits(&self, retired: &Retired) -> bool {
+        retired.bytes <= self.options.segment_bytes
+    }
+
     /// Removes what opening found that doesn't count.
     pub(super) fn clean_up(&mut self, prepared: &[PathBuf], dead: &[(u64, PathBuf)]) {
         for path in prepared {
@@ -89,21 +93,18 @@ impl Log {
         self.settle_limbo();
     }
 
-    /// Makes the reserve if there is no spare; with `create`, the failure is that of making the log.
-    pub(super) fn make_reserve(&mut self, create: bool) -> Result<(), WalError> {
-        if self.pool.len() > 0 || (self.poison.is_some() && !create) {
-            return Ok(());
+    /// Makes the reserve if there is no spare, and nothing that becomes one once a reader lets go of it. Without space for
+    /// it the log works as long as no cut needs it; idle steps try again.
+    pub(super) fn make_reserve(&mut self) {
+        let waits = self.limbo.iter().any(|retired| self.fits(retired));
+        if self.pool.len() > 0 || waits || self.poison.is_some() {
+            return;
         }
         let path = self.pool.name();
-        let made = make_space(self.site(), &path, self.options.segment_bytes);
-        match made {
-            Ok(()) => {
-                self.pool.put(path);
-                Ok(())
-            }
-            Err(error) => {
+        match make_space(self.site(), &path, self.options.segment_bytes) {
+            Ok(()) => self.pool.put(path),
+            Err(_) => {
                 let _removed = self.storage.remove(&path);
-                Err(error)
             }
         }
     }

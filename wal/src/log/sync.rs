@@ -11,7 +11,7 @@ use crate::format::table::Record;
 use crate::lane::{Lane, Part};
 use crate::pending::{Ahead, Group};
 use crate::publish::{Failure, publish};
-use crate::segment::{Sealed, SegmentFile, Table};
+use crate::segment::{Sealed, Table};
 use crate::shared::Active;
 use crate::storage::{SyncPoint, write_durably};
 
@@ -187,6 +187,10 @@ impl Log {
         trim_index: u64,
         urgent: bool,
     ) -> Result<Next, WalError> {
+        if !self.pool.has(urgent) {
+            // What readers have let go of meanwhile may be the only space there is.
+            self.settle_limbo();
+        }
         self.sequence += 1;
         let salt = salt(&*self.storage, &self.dir)?;
         Ok(Next { kind, base_index, trim_index, salt, sequence: self.sequence, urgent })
@@ -214,6 +218,7 @@ impl Log {
                 tail: sealed.tail,
                 table: ending.place,
             }),
+            prepared_bytes: 0,
         };
         let site = super::site(&*self.storage, &self.dir, &self.options);
         let published = match publish(site, &mut self.pool, &header, &ending.pages, next.urgent) {
@@ -227,7 +232,7 @@ impl Log {
         self.footer = None;
         self.covered = true;
         Ok(Active {
-            file: SegmentFile::new(published.path, next.sequence),
+            file: self.shared.handles.file(published.path, next.sequence),
             salt: next.salt,
             base: next.base_index,
             frames_offset: header.frames_offset,

@@ -253,6 +253,11 @@ impl Storage for SimStorage {
         Ok(Box::new(SimLock { sim: self.clone(), path: path.to_path_buf() }))
     }
 
+    fn free_bytes(&self, _: &Path) -> io::Result<Option<u64>> {
+        let machine = self.machine();
+        Ok(machine.capacity_bytes.map(|capacity| capacity.saturating_sub(machine.disk.used_bytes())))
+    }
+
     fn salt(&self) -> io::Result<u64> {
         Ok(self.machine().dice.next() | 1)
     }

@@ -130,6 +130,11 @@ impl Storage for FileSystem {
         Ok(Box::new(FileLock { file }))
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let found = rustix::fs::statvfs(dir)?;
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
     fn salt(&self) -> io::Result<u64> {
         loop {
             let mut raw = [0; 8];

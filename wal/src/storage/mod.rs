@@ -35,13 +35,15 @@ pub enum SyncPoint {
     OpenDirectory,
     /// The last segment, before what the page cache shows of it is believed.
     OpenTail,
+    /// The record of where the log ended, when it is closed or idle: later openings hold the files against it.
+    End,
     /// Zeros in a spare: a matter of speed only, nothing depends on them.
     Fill,
 }
 
 impl SyncPoint {
     /// Those that a promise depends on: all but [`SyncPoint::Fill`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Group,
         Self::Footer,
         Self::Header,
@@ -50,6 +52,7 @@ impl SyncPoint {
         Self::Parent,
         Self::OpenDirectory,
         Self::OpenTail,
+        Self::End,
     ];
 
     /// In words, for errors.
@@ -63,6 +66,7 @@ impl SyncPoint {
             Self::Retire => "make a retired segment's name durable",
             Self::Parent => "make the directory's own entry durable",
             Self::OpenDirectory => "sync the directory before reading it",
+            Self::End => "make the record of the end durable",
             Self::Fill => "fill a spare with zeros",
             Self::OpenTail => "sync the last segment before judging it",
         }
@@ -189,6 +193,12 @@ pub trait Storage: Send + Sync + Debug {
     /// # Errors
     /// Held by someone else, or what the storage says.
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockFault>;
+
+    /// Bytes that may still be taken where the directory is; `None` where nobody knows.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>>;
 
     /// A random number that is not zero.
     ///

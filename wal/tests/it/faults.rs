@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use roadbed_wal::sim::{Fault, Op, SimStorage};
-use roadbed_wal::{Entry, Log, SyncPoint, WalError};
+use roadbed_wal::{Entry, Log, LogOptions, Storage as _, SyncPoint, WalError};
 
 use crate::crashes::SCRIPTS;
 use crate::script::{DIR, Model, check, go_on, options, recover, run};
@@ -171,6 +171,29 @@ fn scenario_20_a_full_disk_stops_only_what_needs_space() {
 }
 
 #[test]
+fn scenario_20_a_disk_counts_as_full_before_it_is() {
+    let sim = SimStorage::new(3);
+    let keep_free_bytes = 100_000;
+    let options = LogOptions { keep_free_bytes, ..options() };
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options, 0).unwrap();
+    append(&mut log, 0..4, 3000);
+    log.sync().unwrap();
+    // What others take of the disk counts, too.
+    sim.set_capacity_bytes(Some(sim.used_bytes() + keep_free_bytes));
+    append(&mut log, 4..12, 3000);
+    let full = log.sync().unwrap_err();
+    assert!(full.is_disk_full() && full.to_string().contains("100000 are kept free"), "{full}");
+    assert!(log.poisoned().is_none());
+    // Housekeeping takes no space either, and the front can be cut.
+    while log.idle().unwrap() {}
+    log.truncate_before(3).unwrap();
+    assert!(sim.free_bytes(Path::new(DIR)).unwrap().unwrap() >= keep_free_bytes);
+    sim.set_capacity_bytes(Some(sim.used_bytes() + 10 * keep_free_bytes));
+    assert_eq!(log.sync().unwrap(), 12);
+    assert_eq!(log.range(), 3..12);
+}
+
+#[test]
 fn scenario_20_what_waited_for_space_is_written_when_there_is_some() {
     let sim = SimStorage::new(3);
     let mut log = create(&sim);
@@ -205,6 +228,57 @@ fn scenario_20_a_torn_tail_is_repaired_on_a_full_disk() {
     let judged = Log::judge(Arc::new(image.clone()), Path::new(DIR), options()).unwrap();
     let log = judged.open_at(4).unwrap();
     assert_eq!(log.range(), 0..4);
+}
+
+#[test]
+fn scenario_20_a_log_is_made_where_there_is_space_for_its_first_segment_only() {
+    let sim = SimStorage::new(3);
+    sim.set_capacity_bytes(Some(options().segment_bytes));
+    let mut log = create(&sim);
+    append(&mut log, 0..3, 3000);
+    assert_eq!(log.sync().unwrap(), 3);
+    while log.idle().unwrap() {}
+    log.close().unwrap();
+    let mut log = open(&sim).unwrap();
+    assert_eq!(log.range(), 0..3);
+    // A cut needs a segment: refused, and nothing has changed.
+    assert!(log.truncate_after(1).unwrap_err().is_disk_full());
+    assert_eq!((log.range(), log.poisoned().is_none()), (0..3, true));
+    // The reserve is made when there is space.
+    sim.set_capacity_bytes(None);
+    while log.idle().unwrap() {}
+    sim.set_capacity_bytes(Some(sim.used_bytes()));
+    log.truncate_after(1).unwrap();
+    assert_eq!(log.range(), 0..1);
+}
+
+#[test]
+fn scenario_20_a_repair_on_a_full_disk_takes_the_space_of_what_does_not_count() {
+    let sim = SimStorage::new(3).direct(false);
+    let mut log = create(&sim);
+    append(&mut log, 0..4, 3000);
+    log.sync().unwrap();
+    append(&mut log, 4..5, 3000);
+    sim.fail(Fault::eio(Op::Sync).point(SyncPoint::Group));
+    assert!(log.sync().is_err());
+    drop(log);
+    let spare = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "free");
+    for left in ["tmp", "seg"] {
+        let image = sim.kill();
+        for path in image.files().into_iter().filter(spare) {
+            image.lose_file(&path);
+        }
+        // A preparation that a killed process left; a segment that was cut off and not removed yet.
+        let bytes = match left {
+            "tmp" => vec![0; usize::try_from(options().segment_bytes).unwrap()],
+            _ => image.read_file(&Path::new(DIR).join(format!("{:020}.seg", 1))).unwrap(),
+        };
+        let number = if left == "tmp" { 9 } else { 0 };
+        image.put_file(&Path::new(DIR).join(format!("{number:020}.{left}")), &bytes);
+        image.set_capacity_bytes(Some(image.used_bytes()));
+        let judged = Log::judge(Arc::new(image.clone()), Path::new(DIR), options()).unwrap();
+        assert_eq!(judged.open_at(4).unwrap().range(), 0..4, "{left}");
+    }
 }
 
 #[test]

@@ -11,8 +11,15 @@ use roadbed_wal::{Log, StoredEntry, WalError, verify};
 use crate::script::{DIR, contents, options};
 use crate::support::{append, stored};
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+/// The version that is written now.
+const CURRENT: &str = "v2";
+
+fn golden(version: &str, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version).join(name)
+}
+
+fn entries(indices: std::ops::Range<u64>, life: u64, len: usize) -> impl Iterator<Item = StoredEntry> {
+    indices.map(move |index| stored(index, life, len))
 }
 
 /// A log with a segment of each kind that its chain can hold at once, and what it contains.
@@ -23,7 +30,7 @@ fn written(name: &str) -> (SimStorage, Vec<StoredEntry>) {
     append(&mut log, 7..12, 0, 300);
     log.sync().unwrap();
     match name {
-        "create" => expected.extend((7..12).map(|index| stored(index, 0, 300))),
+        "create" => expected.extend(entries(7..12, 0, 300)),
         "create-roll-cut" => {
             append(&mut log, 12..20, 0, 3000);
             log.sync().unwrap();
@@ -31,67 +38,134 @@ fn written(name: &str) -> (SimStorage, Vec<StoredEntry>) {
             append(&mut log, 18..20, 1, 50);
             log.sync().unwrap();
             log.truncate_before(9).unwrap();
-            expected.extend((9..12).map(|index| stored(index, 0, 300)));
-            expected.extend((12..18).map(|index| stored(index, 0, 3000)));
-            expected.extend((18..20).map(|index| stored(index, 1, 50)));
+            expected.extend(entries(9..12, 0, 300).chain(entries(12..18, 0, 3000)).chain(entries(
+                18..20,
+                1,
+                50,
+            )));
         }
-        _ => {
+        "reset" => {
             log.reset(100).unwrap();
             append(&mut log, 100..103, 2, 40);
-            expected.extend((100..103).map(|index| stored(index, 2, 40)));
+            expected.extend(entries(100..103, 2, 40));
+        }
+        "repaired" => {
+            append(&mut log, 12..17, 0, 1000);
+            log.sync().unwrap();
+            drop(log);
+            // The last group of the only segment is torn in its third entry; what follows is evidence, and stays.
+            sim.damage(&Path::new(DIR).join(format!("{:020}.seg", 1)), |bytes| {
+                bytes[4096 * 3..4096 * 3 + 512].fill(0)
+            });
+            log = Log::open(Arc::new(sim.clone()), Path::new(DIR), options()).unwrap();
+            assert_eq!((log.range().start, log.segments()), (7, 2));
+            let kept = log.range().end;
+            assert!((13..17).contains(&kept));
+            append(&mut log, kept..20, 1, 60);
+            expected.extend(entries(7..12, 0, 300).chain(entries(12..kept, 0, 1000)).chain(entries(
+                kept..20,
+                1,
+                60,
+            )));
+        }
+        _ => {
+            // Segments that were full, then retired, then segments again.
+            for round in 0..6 {
+                append(&mut log, 12 + round * 9..21 + round * 9, round, 2500);
+                log.sync().unwrap();
+                log.truncate_before(21 + round * 9).unwrap();
+            }
+            append(&mut log, 66..69, 7, 700);
+            expected.extend(entries(66..69, 7, 700));
         }
     }
     log.close().unwrap();
     (sim, expected)
 }
 
-/// The segments of a simulated disk, without the zeros after what was written.
+/// The files of a simulated disk that say something, without the zeros after what was written.
 fn files(sim: &SimStorage) -> Vec<(String, Vec<u8>)> {
-    let segments = sim.files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "seg"));
+    let says = |path: &PathBuf| path.ends_with("END") || path.extension().is_some_and(|end| end == "seg");
     let trimmed = |path: PathBuf| {
         let mut bytes = sim.read_file(&path).unwrap();
         let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         bytes.truncate(used.next_multiple_of(4096));
         (path.file_name().unwrap().to_str().unwrap().to_owned(), bytes)
     };
-    segments.map(trimmed).collect()
+    sim.files().into_iter().filter(says).map(trimmed).collect()
 }
 
-fn check(name: &str) {
+/// A golden directory holds what was written, and goes on.
+fn is_readable(version: &str, name: &str, expected: &[StoredEntry]) {
+    let disk = SimStorage::new(1);
+    for file in std::fs::read_dir(golden(version, name)).unwrap() {
+        let path = file.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if path.extension().is_some_and(|end| end == "seg") {
+            let segment_bytes = usize::try_from(options().segment_bytes).unwrap();
+            bytes.resize(bytes.len().max(segment_bytes), 0);
+        }
+        disk.put_file(&Path::new(DIR).join(path.file_name().unwrap()), &bytes);
+    }
+    let report = verify(&disk, Path::new(DIR), &options()).unwrap();
+    assert!(report.is_sound() && report.clean_close, "{version}/{name}: {report:?}");
+    let mut log = Log::open(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
+    assert!(contents(&log).unwrap().1 == expected, "{version}/{name}");
+    let next = log.range().end;
+    append(&mut log, next..next + 20, 9, 3000);
+    log.close().unwrap();
+    let log = Log::open(Arc::new(disk), Path::new(DIR), options()).unwrap();
+    let (_, found) = contents(&log).unwrap();
+    assert!(found == expected.iter().cloned().chain(entries(next..next + 20, 9, 3000)).collect::<Vec<_>>());
+}
+
+fn check(name: &str, versions: &[&str]) {
     let (sim, expected) = written(name);
-    let dir = golden().join(name);
+    let dir = golden(CURRENT, name);
     if std::env::var("ROADBED_WAL_GOLDEN").is_ok_and(|what| what == "write") {
         std::fs::create_dir_all(&dir).unwrap();
         for (file, bytes) in files(&sim) {
             std::fs::write(dir.join(file), bytes).unwrap();
         }
     }
-    let stored_disk = SimStorage::new(1);
     for (file, bytes) in files(&sim) {
         let golden = std::fs::read(dir.join(&file)).unwrap_or_else(|error| panic!("{name}/{file}: {error}"));
         assert!(golden == bytes, "{name}/{file}: this version writes other bytes");
-        stored_disk.put_file(&Path::new(DIR).join(&file), &golden);
     }
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), files(&sim).len());
-    let report = verify(&stored_disk, Path::new(DIR), &options()).unwrap();
-    assert!(report.is_sound() && report.clean_close, "{report:?}");
-    let log = Log::open(Arc::new(stored_disk), Path::new(DIR), options()).unwrap();
-    assert!(contents(&log).unwrap().1 == expected);
+    for version in versions {
+        is_readable(version, name, &expected);
+    }
 }
 
 #[test]
 fn scenario_23_a_log_of_one_segment() {
-    check("create");
+    check("create", &["v1", "v2"]);
 }
 
 #[test]
 fn scenario_23_a_rolled_and_cut_log() {
-    check("create-roll-cut");
+    check("create-roll-cut", &["v1", "v2"]);
 }
 
 #[test]
 fn scenario_23_a_log_that_was_reset() {
-    check("reset");
+    check("reset", &["v1", "v2"]);
+}
+
+#[test]
+fn scenario_23_a_torn_and_repaired_log() {
+    check("repaired", &["v2"]);
+}
+
+#[test]
+fn scenario_23_a_log_in_recycled_segments() {
+    let (sim, _) = written("recycled");
+    let last = files(&sim).into_iter().rfind(|(name, _)| name.as_str() != "END").unwrap();
+    let former = (0..6).flat_map(|round| entries(12 + round * 9..21 + round * 9, round, 24));
+    let stands = |payload: &[u8]| last.1.windows(payload.len()).any(|bytes| bytes == payload);
+    assert!(former.into_iter().any(|entry| stands(&entry.payload)), "{} is a new file", last.0);
+    check("recycled", &["v2"]);
 }
 
 #[test]
@@ -99,9 +173,9 @@ fn scenario_23_a_newer_version_is_refused_untouched() {
     let (sim, _) = written("create");
     let path = sim.files().into_iter().find(|path| path.extension().is_some_and(|end| end == "seg")).unwrap();
     // The lowest reader version: a newer one may keep even its checksum elsewhere.
-    sim.damage(&path, |bytes| bytes[12] = 2);
+    sim.damage(&path, |bytes| bytes[12] = 3);
     let before = (sim.files(), sim.read_file(&path));
     let refused = Log::open(Arc::new(sim.clone()), Path::new(DIR), options());
-    assert!(matches!(refused, Err(WalError::NewerFormat { found: 2, supported: 1, .. })));
+    assert!(matches!(refused, Err(WalError::NewerFormat { found: 3, supported: 2, .. })));
     assert!(before == (sim.files(), sim.read_file(&path)));
 }

@@ -12,6 +12,7 @@ mod basics;
 mod corruption;
 mod cost;
 mod crashes;
+mod cut_short;
 mod faults;
 mod fuzz;
 mod golden;

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use roadbed_wal::{EntryRef, LogOptions, Reader, WalError};
+use roadbed_wal::{EntryRef, Log, LogOptions, Reader, WalError};
 
 use crate::support::{Disk, append, digest, options, stored};
 
@@ -79,6 +79,53 @@ fn readers_go_on_while_the_writer_appends_rolls_and_cuts_the_front() {
         assert_eq!(log.range(), 1830..2000);
         assert!(log.segments() < 20);
     }
+}
+
+/// Recovery in the process, told of the readers before it.
+fn next_life(disk: &Disk, before: &Reader, next: u64) -> Log {
+    Log::judge(disk.storage(), &disk.dir(), small()).unwrap().after(before).open_at(next).unwrap()
+}
+
+/// A restart ends the log at its durable point with a segment that holds the table of the one before. The next restart
+/// at the same point replaces it: who still reads through the life in between needs that table.
+#[test]
+fn a_reader_of_an_earlier_life_goes_on_while_the_log_restarts() {
+    let disk = Disk::new();
+    let mut log = disk.create(small(), 0);
+    append(&mut log, 0..5, 0, LEN);
+    log.sync().unwrap();
+    let mut slot = log.reader();
+    drop(log);
+    for _ in 0..10 {
+        let log = next_life(&disk, &slot, 5);
+        read_around(&slot, 0);
+        assert_eq!(slot.get(4).unwrap(), Some(stored(4, 0, LEN)));
+        slot = log.reader();
+    }
+}
+
+#[test]
+fn what_readers_of_earlier_lives_hold_is_recycled_when_they_let_go() {
+    let disk = Disk::new();
+    let mut log = disk.create(small(), 0);
+    append(&mut log, 0..100, 0, LEN);
+    log.sync().unwrap();
+    let first = log.reader();
+    drop(log);
+    // The reader of a life is heeded by every later one.
+    let second = next_life(&disk, &first, 100).reader();
+    let mut log = next_life(&disk, &second, 100);
+    drop(second);
+    log.truncate_before(100).unwrap();
+    let held = first.segments();
+    assert!(held.len() > 2 && held.iter().all(|segment| segment.path.exists()));
+    let replay = first.replay(0..100).map(Result::unwrap);
+    assert!(replay.eq((0..100).map(|index| stored(index, 0, LEN))));
+    drop(first);
+    while log.idle().unwrap() {}
+    assert!(held.iter().all(|segment| !segment.path.exists()));
+    append(&mut log, 100..200, 1, LEN);
+    log.sync().unwrap();
 }
 
 #[test]

@@ -76,8 +76,14 @@ fn scenario_21_without_tail_syncs_on_opening() {
 }
 
 #[test]
+fn scenario_21_without_syncs_of_the_record_of_the_end() {
+    println!("{:?}: {}: shown by a closed log that was cut short", SyncPoint::End, SyncPoint::End.name());
+    assert!(crate::cut_short::the_record_is_lost_without_its_sync());
+}
+
+#[test]
 fn scenario_21_lists_every_sync_point() {
     use SyncPoint::*;
-    let audited = [Group, Footer, Header, Publish, Retire, Parent, OpenDirectory, OpenTail];
+    let audited = [Group, Footer, Header, Publish, Retire, Parent, OpenDirectory, OpenTail, End];
     assert_eq!(audited, SyncPoint::ALL);
 }

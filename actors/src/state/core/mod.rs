@@ -86,6 +86,11 @@ pub enum Input {
     },
     /// Recovery has read and verified what belongs in memory.
     Loaded(Result<Loaded, StartError>),
+    /// Free space was sampled.
+    Space {
+        /// What may still be taken of the disk, if anybody knows.
+        free_bytes: Option<u64>,
+    },
     /// Time has passed.
     Tick,
 }
@@ -254,6 +259,8 @@ pub struct Core {
     /// Whether the next job should be one that the chain may need to go on.
     needed_job_next: bool,
     rejected: BTreeMap<&'static str, u64>,
+    /// As it was sampled last.
+    free_bytes: Option<u64>,
     effects: Vec<Effect>,
 }
 
@@ -278,6 +285,7 @@ impl Core {
             verifying_bytes: 0,
             needed_job_next: true,
             rejected: BTreeMap::new(),
+            free_bytes: None,
             effects: Vec::new(),
             committee,
             config,
@@ -294,6 +302,7 @@ impl Core {
             Input::Report(report) => self.on_report(report),
             Input::ReadDone { call, result } => self.on_read(call, result),
             Input::Loaded(result) => self.on_loaded(result),
+            Input::Space { free_bytes } => self.free_bytes = free_bytes,
             Input::Tick => self.on_tick(),
         }
         self.settle();

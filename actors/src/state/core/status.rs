@@ -16,6 +16,7 @@ impl Core {
         Status {
             state: match &self.phase {
                 Phase::Recovering(_) => RunState::Recovering,
+                Phase::Running if self.waits_for_space() => RunState::DiskFull,
                 Phase::Running if reasons.is_empty() => RunState::Running,
                 Phase::Running => RunState::Degraded,
                 Phase::Stopping(_) => RunState::Stopping,
@@ -29,6 +30,7 @@ impl Core {
             buffered_blocks,
             missing_blocks: cursors.next_qc.0 - cursors.next_block.0 - buffered_blocks as u64,
             memory_bytes: self.chain.memory_bytes(),
+            free_bytes: self.free_bytes,
             reasons,
         }
     }
@@ -59,6 +61,17 @@ impl Core {
         wal_of(worker.actor).zip(logs).is_some_and(|(wal, logs)| logs.of(wal).unanswered() > 0)
     }
 
+    /// Whether a worker opens on a full disk, only to fail with the next write.
+    fn fails_again(&self, worker: &Worker) -> bool {
+        worker.state == WorkerState::Up && worker.disk_full && self.has_orders(worker)
+    }
+
+    /// Whether something can't become durable for want of space.
+    fn waits_for_space(&self) -> bool {
+        let waits = |worker: &Worker| worker.state == WorkerState::DiskFull || self.fails_again(worker);
+        self.workers.all().iter().any(waits)
+    }
+
     /// Why the subsystem is not healthy.
     fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -66,14 +79,17 @@ impl Core {
             if !matches!(worker.state, WorkerState::Up) {
                 let error = worker.last_error.as_deref().unwrap_or("no error so far");
                 reasons.push(format!("{} is {}: {error}", worker.actor, worker.state.name()));
-            } else if worker.disk_full && self.has_orders(worker) {
-                // It opens on a full disk, only to fail with the next write.
+            } else if self.fails_again(worker) {
                 let error = worker.last_error.as_deref().unwrap_or("no error so far");
                 reasons.push(format!(
                     "{} has made nothing durable since the disk was full: {error}",
                     worker.actor
                 ));
             }
+        }
+        let reserve = self.config.disk_reserve_bytes;
+        if let Some(free) = self.free_bytes.filter(|free| *free < reserve) {
+            reasons.push(format!("the disk is almost full: {free} bytes are free, {reserve} are kept free"));
         }
         reasons
     }

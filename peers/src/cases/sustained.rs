@@ -1,0 +1,63 @@
+//! Gigabytes without a pause, the front dropped behind them.
+
+use anyhow::Result;
+use roadbed_benches::bench::{Bench, Measured, Round, Unit, params};
+use roadbed_benches::limits::{RawFile, noise};
+use roadbed_benches::stats;
+
+use super::{peer_of, timed};
+use crate::peer::{Candidate, Peer};
+use crate::peers::OURS;
+
+const ENTRY_BYTES: u64 = 300 << 10;
+const ENTRIES: u64 = 8;
+const GROUP_BYTES: u64 = ENTRY_BYTES * ENTRIES;
+/// Groups between two changes of turn: about 630 MB, so that what a log puts off falls into its own turn.
+const GROUPS: u64 = 256;
+/// Entries that stay.
+const RETAINED: u64 = 512;
+/// The front goes each time that so many entries have come.
+const CUT_EVERY: u64 = 144;
+const RAW_BYTES: u64 = 256 << 20;
+
+/// Measures it.
+pub fn run(bench: &Bench, candidate: &Candidate) -> Result<Measured> {
+    let total_bytes: u64 = bench.pick(2 << 30, 4 << 30);
+    let scratch = bench.scratch("sustained")?;
+    // Both begin as any log does: in files that were never written.
+    let mut ours = (OURS.open)(&scratch.path().join("ours"), ENTRY_BYTES)?;
+    let mut peer = (candidate.open)(&scratch.path().join("peer"), ENTRY_BYTES)?;
+    let mut raw = RawFile::create(&scratch.path().join("raw"), RAW_BYTES, GROUP_BYTES)?;
+    let payload = noise(usize::try_from(ENTRY_BYTES)?);
+    let megabytes = (GROUPS * GROUP_BYTES) as f64 / 1e6;
+    let (mut ours_cut, mut peer_cut) = (0, 0);
+    let (mut rounds, mut raw_rates) = (Vec::new(), Vec::new());
+    for _ in 0..(total_bytes / (GROUPS * GROUP_BYTES)).max(2) {
+        let ours_took = timed(|| stretch(&mut *ours, &payload, &mut ours_cut))?;
+        let peer_took = timed(|| stretch(&mut *peer, &payload, &mut peer_cut))?;
+        let raw_took = timed(|| (0..GROUPS).try_for_each(|_| Ok(raw.write(GROUP_BYTES)?)))?;
+        rounds.push(Round::pair(megabytes / ours_took, megabytes / peer_took));
+        raw_rates.push(megabytes / raw_took);
+    }
+    let params = params([
+        peer_of(candidate),
+        ("entry_bytes", ENTRY_BYTES.into()),
+        ("entries_per_sync", ENTRIES.into()),
+        ("total_bytes", (rounds.len() as u64 * GROUPS * GROUP_BYTES).into()),
+        ("retained_entries", RETAINED.into()),
+        ("raw_mb_per_s", stats::median(&raw_rates).into()),
+    ]);
+    Ok(Measured { unit: Unit::MegabytesPerSecond, limit: candidate.name.to_owned(), params, rounds })
+}
+
+/// One turn; `cut` is the front as it was dropped last.
+fn stretch(log: &mut dyn Peer, payload: &[u8], cut: &mut u64) -> Result<()> {
+    for _ in 0..GROUPS {
+        log.append(payload, ENTRIES)?;
+        if log.next() - *cut >= RETAINED + CUT_EVERY {
+            *cut = log.next() - RETAINED;
+            log.drop_front(*cut)?;
+        }
+    }
+    Ok(())
+}
