@@ -345,7 +345,7 @@ impl World {
             Act::Kill => self.kill(),
             Act::Eio | Act::Enospc | Act::ShortWrite => self.disk_fails(act),
             Act::DiskFull => {
-                self.ledger.disk_faults = true;
+                (self.ledger.disk_faults, self.ledger.disk_failed) = (true, true);
                 let room = self.luck.pick(&[0, 4096, 70_000]);
                 self.disk.set_capacity_bytes(Some(self.disk.used_bytes() + room));
             }
@@ -406,7 +406,7 @@ impl World {
     }
 
     fn disk_fails(&mut self, act: Act) {
-        self.ledger.disk_faults = true;
+        (self.ledger.disk_faults, self.ledger.disk_failed) = (true, true);
         let ops = [
             Op::Write,
             Op::Sync,

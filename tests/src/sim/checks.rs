@@ -35,6 +35,8 @@ pub(super) struct Ledger {
     pub(super) gap: bool,
     /// The disk may fail calls.
     pub(super) disk_faults: bool,
+    /// It has failed some in this life of the machine: what reads see is not what is on the disk.
+    pub(super) disk_failed: bool,
     /// The disk before a start that may be refused.
     pub(super) refusable: Option<SimStorage>,
 }
@@ -52,12 +54,14 @@ impl Ledger {
             marker_damaged: false,
             gap: false,
             disk_faults: false,
+            disk_failed: false,
             refusable: None,
         }
     }
 
     pub(super) fn crashed(&mut self) {
         self.disk_faults = false;
+        self.disk_failed = false;
         self.refusable = None;
     }
 
@@ -152,7 +156,7 @@ impl World {
 
     /// A refused start has changed nothing but who holds the locks.
     pub(super) fn check_untouched(&self, before: Option<&SimStorage>) {
-        let Some(before) = before else { return };
+        let Some(before) = before.filter(|_| !self.ledger.disk_failed) else { return };
         let files = |disk: &SimStorage| {
             let files = disk.files().into_iter().filter(|path| !path.ends_with("LOCK"));
             files.map(|path| (disk.read_file(&path), path)).collect::<Vec<_>>()
