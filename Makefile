@@ -45,6 +45,10 @@ lint: ## Formatting, clippy, rustdoc and licences, warnings denied
 fmt: ## Format everything
 	$(CARGO) fmt --all
 
+.PHONY: docs
+docs: ## Write docs/metrics.md and docs/metrics.json anew from the code
+	ROADBED_WRITE_DOCS=1 $(CARGO) test --quiet --package roadbed-tests --test it pages_about_metrics
+
 .PHONY: bench
 bench: ## Benchmarks beside their physical limits, into target/bench/report.json
 	$(CARGO) run --release --package roadbed-benches -- $(ARGS)

@@ -40,7 +40,8 @@ mod wal_worker;
 pub use builder::Builder;
 pub use config::{Config, RetentionPolicy};
 pub use handle::Roadbed;
-pub use metrics::{LogStats, Stats};
+pub use metrics::{Health, LogStats, Stats};
+pub use prometheus;
 pub use state::State;
 pub use subscription::Subscription;
 

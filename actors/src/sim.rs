@@ -15,6 +15,7 @@ use roadbed_messages::{BlockNumber, Committee};
 use roadbed_wal::Storage;
 
 use crate::config::{Config, RetentionPolicy};
+use crate::metrics::Metrics;
 use crate::pruner::Retained;
 use crate::reader::Source;
 use crate::state::core::{Answer, Core, Read, ReadError};
@@ -46,8 +47,9 @@ impl Parts {
         config: Config,
     ) -> Result<Self, StartError> {
         let faults = Faults::default();
+        let metrics = Arc::new(Metrics::new(false, config.hung_after, committee.first_block()));
         let builder = crate::Roadbed::builder(committee).data_dir(dir).storage(storage).config(config);
-        let environment = builder.faults(faults.clone()).environment(Arc::default(), IoThreads::default())?;
+        let environment = builder.faults(faults.clone()).environment(metrics, IoThreads::default())?;
         let source = environment.source().ok_or_else(|| StartError::Failed {
             detail: "a store without a directory has nothing to read from".to_owned(),
         })?;
@@ -138,6 +140,7 @@ fn pool(environment: &Environment) -> PoolContext {
         committee: environment.committee.clone(),
         jobs_max: environment.config.verify_jobs_max,
         faults: environment.faults.clone(),
+        metrics: Arc::clone(&environment.metrics),
         heartbeats: Vec::new(),
     }
 }

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::bounded;
-use roadbed_messages::api::StartError;
 use roadbed_messages::api::workers::Loaded;
+use roadbed_messages::api::{StartError, WalKind};
 use roadbed_messages::{BlockNumber, Committee, VerifiedBlock, VerifiedQc, verify_qcs};
 use roadbed_wal::{Reader, StoredEntry, WalError};
 
+use crate::metrics::Metrics;
 use crate::reader::{checked_block, decoded_qc};
 use crate::supervision::panic_message;
 
@@ -28,6 +29,7 @@ pub(crate) struct Load {
     pub(crate) committee: Committee,
     pub(crate) qcs: Option<Reader>,
     pub(crate) blocks: Option<Reader>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) threads: usize,
     pub(crate) memory_bytes_max: u64,
     pub(crate) first: BlockNumber,
@@ -73,6 +75,8 @@ impl Load {
         let log = log(&self.qcs)?;
         let from = self.verify_from.min(self.next_qc.saturating_sub(1));
         let start = log.get_by_key(from.0).map_err(unreadable)?.map_or(log.range().end, |entry| entry.index);
+        let blocks = self.next_block.0.saturating_sub(self.verify_from.max(self.first).0);
+        self.metrics.recovery_wants(log.range().end.saturating_sub(start) + blocks);
         let mut loaded: Vec<(u64, VerifiedQc)> = Vec::new();
         self.in_parallel(
             log,
@@ -101,6 +105,7 @@ impl Load {
                     );
                     return Err(StartError::Corrupt { detail });
                 }
+                self.metrics.recovery_read(WalKind::Qcs);
                 loaded.push((index, qc));
                 Ok(())
             },
@@ -145,6 +150,7 @@ impl Load {
                     .collect()
             },
             |block: VerifiedBlock| {
+                self.metrics.recovery_read(WalKind::Blocks);
                 kept_bytes += block.size_bytes() as u64;
                 kept.push_back(block);
                 while kept_bytes > self.memory_bytes_max

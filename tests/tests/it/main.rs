@@ -11,6 +11,7 @@ mod documents;
 mod embed;
 mod layering;
 mod messages;
+mod metrics;
 mod reconcile;
 mod restarts;
 mod smoke;
