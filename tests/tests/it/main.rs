@@ -15,4 +15,5 @@ mod messages;
 mod metrics;
 mod reconcile;
 mod restarts;
+mod retained;
 mod smoke;
