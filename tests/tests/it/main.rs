@@ -15,5 +15,4 @@ mod messages;
 mod metrics;
 mod reconcile;
 mod restarts;
-mod retained;
 mod smoke;
