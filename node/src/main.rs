@@ -5,6 +5,7 @@
 mod cli;
 mod duration;
 mod exit;
+mod http;
 mod logging;
 mod output;
 mod run;
@@ -19,7 +20,7 @@ use crate::exit::NodeError;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::install();
+    logging::install(cli.log_format);
     let (outcome, dir) = match &cli.command {
         Command::Run(args) => {
             let system = actix::System::new();

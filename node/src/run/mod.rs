@@ -9,6 +9,7 @@
 mod ack_log;
 mod chain_check;
 mod chaos;
+mod clock;
 mod connection;
 mod consensus;
 mod executor;
@@ -21,6 +22,7 @@ mod peers;
 mod plan;
 mod preflight;
 mod progress;
+mod rehearsal;
 mod signals;
 mod summary;
 mod validator;
@@ -29,8 +31,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus::Registry;
 use roadbed::supervision::Faults;
-use roadbed::{Config, RetentionPolicy, Roadbed};
+use roadbed::{Builder, Config, RetentionPolicy, Roadbed};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{Cursors, Recovered};
 use tokio::sync::watch;
@@ -40,12 +43,15 @@ pub(crate) use chain_check::ChainCheckError;
 
 use self::ack_log::AckLog;
 use self::chain_check::Checked;
+use self::clock::ChainClock;
 use self::plan::Plan;
+use self::rehearsal::Rehearsal;
 use self::signals::Signals;
 use self::summary::{CheckState, Restarts, Summary};
 use self::validator::{Remains, Validator};
 use crate::cli::RunArgs;
 use crate::exit::{Code, NodeError};
+use crate::http::{self, Http};
 use crate::output;
 
 /// Runs the validator to its end, and prints what came of it.
@@ -58,14 +64,38 @@ pub(crate) async fn run(args: &RunArgs) -> Result<Code, NodeError> {
     let signals = Signals::install()?;
     preflight::raise_open_files();
     let faults = Faults::default();
-    let roadbed = start(args, &plan, faults.clone()).await?;
+    let registry = Registry::new();
+    let http = Http::start(args.listen.as_deref(), http::view(registry.clone(), place(args))).await?;
+    let clock = ChainClock::default();
+    let rehearsal = args.rehearse.then(|| Rehearsal::start(faults.clone())).transpose()?;
+    let builder = builder(args, &plan).faults(faults.clone()).wall_clock(clock.clone().reader());
+    let builder = match &http {
+        Some(_) => builder.metrics(&registry),
+        None => builder,
+    };
+    let builder = match rehearsal {
+        Some(rehearsal) => builder.storage(rehearsal.storage()),
+        None => builder,
+    };
+    let roadbed = builder.start().await?;
+    if let Some(http) = &http {
+        http.show(&roadbed);
+    }
     let summary = Summary::new(args.seed, roadbed.recovered());
-    let mut run = Run { args, plan, roadbed, signals, summary, faults };
+    let mut run = Run { args, plan, roadbed, signals, summary, faults, clock };
     let outcome = run.live().await;
     run.finish(outcome).await
 }
 
-async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, NodeError> {
+/// Where the store is, for people.
+fn place(args: &RunArgs) -> String {
+    match args.in_memory {
+        true => "memory".to_owned(),
+        false => args.dir.display().to_string(),
+    }
+}
+
+fn builder(args: &RunArgs, plan: &Plan) -> Builder {
     let defaults = Config::default();
     let retention = RetentionPolicy {
         age_after_execution: args.retain_age,
@@ -74,17 +104,14 @@ async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, N
     };
     let restart = if args.chaos.is_some() { chaos::restart_policy() } else { defaults.restart.clone() };
     let segment_bytes = args.segment_bytes.unwrap_or(defaults.segment_bytes);
-    let builder = Roadbed::builder(plan.members.committee.clone())
-        .config(Config {
-            retention,
-            restart,
-            segment_bytes,
-            accept_lost_qcs: args.accept_lost_qcs,
-            ..defaults
-        })
-        .faults(faults);
-    let builder = if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) };
-    Ok(builder.start().await?)
+    let builder = Roadbed::builder(plan.members.committee.clone()).config(Config {
+        retention,
+        restart,
+        segment_bytes,
+        accept_lost_qcs: args.accept_lost_qcs,
+        ..defaults
+    });
+    if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) }
 }
 
 /// Says every few seconds how far a check is. Never ends.
@@ -109,6 +136,7 @@ struct Run<'a> {
     signals: Signals,
     summary: Summary,
     faults: Faults,
+    clock: ChainClock,
 }
 
 impl Run<'_> {
@@ -126,8 +154,16 @@ impl Run<'_> {
             self.args.blocks.map(|blocks| self.plan.whole_qcs(cursors.next_block.saturating_add(blocks)));
         let faults = self.faults.clone();
         let started = Instant::now();
-        let validator =
-            Validator::start(self.args, &self.plan, &self.roadbed, faults, ack_log, checked, until);
+        let validator = Validator::start(
+            self.args,
+            &self.plan,
+            &self.roadbed,
+            faults,
+            &self.clock,
+            ack_log,
+            checked,
+            until,
+        );
         let mut validator = validator.await?;
         let cause = self.wait(&mut validator, until).await;
         let remains = validator.stop_input().await;
@@ -147,10 +183,7 @@ impl Run<'_> {
     }
 
     fn tell_recovered(&self, recovered: &Recovered) {
-        let place = match self.args.in_memory {
-            true => "memory".to_owned(),
-            false => self.args.dir.display().to_string(),
-        };
+        let place = place(self.args);
         let Recovered { first, next_block, next_qc, torn_bytes, reconcile_case, lost, seconds } = recovered;
         if next_qc.0 == 0 {
             output::note(&format!(

@@ -13,12 +13,6 @@ use crate::exit::NodeError;
 /// # Errors
 /// Which flag, why, and what to write instead.
 pub(crate) fn check(args: &RunArgs) -> Result<(), NodeError> {
-    if args.listen != "off" {
-        return Err(NodeError::Usage(format!(
-            "--listen {}: this version has no HTTP endpoints yet; leave it out, or write --listen off",
-            args.listen
-        )));
-    }
     if let Some(ack_log) = &args.ack_log {
         if !args.in_memory && absolute(ack_log).starts_with(absolute(&args.dir)) {
             return Err(NodeError::Usage(format!(
