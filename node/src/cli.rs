@@ -6,6 +6,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::duration;
+use crate::tools::backup::BackupArgs;
+use crate::tools::export::ExportArgs;
+use crate::tools::import::ImportArgs;
+use crate::tools::inspect::InspectArgs;
+use crate::tools::repair::RepairArgs;
+use crate::tools::rollback::{RollbackArgs, TruncateArgs};
+use crate::tools::verify::VerifyArgs;
 
 /// The data layer of a BFT validator: a demo validator, and the tools for its directory.
 #[derive(Debug, Parser)]
@@ -50,15 +57,27 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Run a demo validator: a committee of peers that sends it signed blocks, until Ctrl-C
     Run(RunArgs),
-    /// Check every byte of a directory that no node is using; changes nothing
-    Verify(VerifyArgs),
     /// Show what a directory holds, even while a node runs on it; changes nothing
     Inspect(InspectArgs),
+    /// Check every byte of a directory that no node is using; changes nothing
+    Verify(VerifyArgs),
+    /// Cut a torn tail, or start anew after a lost log; moves aside, never deletes
+    Repair(RepairArgs),
+    /// Drop the newest blocks and their QCs; they are saved first
+    Rollback(RollbackArgs),
+    /// Drop the oldest blocks and their QCs; they are saved first
+    Truncate(TruncateArgs),
+    /// Copy a store, even while a node runs on it; the copy is verified, and a node can start on it
+    Backup(BackupArgs),
+    /// Write QCs and blocks as JSON lines, or into an archive
+    Export(ExportArgs),
+    /// Verify what was exported, and append it to a store
+    Import(ImportArgs),
 }
 
 /// Flags of `roadbed run`. The last of several counts, so that a script's own can be followed by others.
 #[derive(Clone, Debug, Args)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, allow_negative_numbers = true)]
 pub(crate) struct RunArgs {
     /// Directory of the store; made if it is missing
     #[arg(long, env = "ROADBED_DIR", default_value = "data", value_name = "DIR")]
@@ -119,27 +138,34 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
 }
 
-/// Flags of `roadbed verify`.
-#[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
-    /// Directory of the store
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// Also decode everything and check signatures and hashes against committee.json
-    #[arg(long)]
-    pub(crate) deep: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
+impl Command {
+    /// The word on the command line, which is also in the schema of its report.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Verify(_) => "verify",
+            Self::Inspect(_) => "inspect",
+            Self::Repair(_) => "repair",
+            Self::Rollback(_) => "rollback",
+            Self::Truncate(_) => "truncate",
+            Self::Backup(_) => "backup",
+            Self::Export(_) => "export",
+            Self::Import(_) => "import",
+        }
+    }
 
-/// Flags of `roadbed inspect`.
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// Directory of the store
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether the report is wanted as JSON.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Run(args) => args.json,
+            Self::Verify(args) => args.json,
+            Self::Inspect(args) => args.json,
+            Self::Repair(args) => args.common.json,
+            Self::Rollback(args) => args.common.json,
+            Self::Truncate(args) => args.common.json,
+            Self::Backup(args) => args.json,
+            Self::Export(args) => args.json,
+            Self::Import(args) => args.json,
+        }
+    }
 }

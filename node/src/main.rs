@@ -11,31 +11,70 @@ mod output;
 mod run;
 mod tools;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
-use crate::exit::NodeError;
+use crate::exit::{Code, NodeError};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse_flags(&error),
+    };
     logging::install(cli.log_format);
+    let (name, json) = (cli.command.name(), cli.command.json());
     let (outcome, dir) = match &cli.command {
         Command::Run(args) => {
             let system = actix::System::new();
             (system.block_on(run::run(args)), (!args.in_memory).then_some(&args.dir))
         }
-        Command::Verify(args) => (tools::verify(args), None),
-        Command::Inspect(args) => (tools::inspect(args), Some(&args.dir)),
+        Command::Verify(args) => (tools::verify::verify(args), None),
+        Command::Inspect(args) => (tools::inspect::inspect(args), Some(&args.dir)),
+        Command::Repair(args) => (tools::repair::repair(args), Some(&args.common.dir)),
+        Command::Rollback(args) => (tools::rollback::rollback(args), Some(&args.common.dir)),
+        Command::Truncate(args) => (tools::rollback::truncate(args), Some(&args.common.dir)),
+        Command::Backup(args) => (tools::backup::backup(args), None),
+        Command::Export(args) => (tools::export::export(args), Some(&args.dir)),
+        Command::Import(args) => (tools::import::import(args), None),
     };
     match outcome {
         Ok(code) => code.into(),
         Err(error) => {
-            tell(&error, error.next_command(dir.map(std::path::PathBuf::as_path)));
+            let next = error.next_command(dir.map(PathBuf::as_path));
+            // A run has printed its summary already.
+            if json && name != "run" {
+                tell_json(name, error.code(), &error.to_string(), next.as_deref());
+            }
+            tell(&error, next);
             error.code().into()
         }
     }
+}
+
+/// What the command line can't be; with `--json` among the words the refusal is one line of JSON as well.
+fn refuse_flags(error: &clap::Error) -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if error.use_stderr() && words.iter().any(|word| word == "--json") {
+        let name = words.first().filter(|word| !word.starts_with('-')).map_or("usage", String::as_str);
+        let text = error.to_string();
+        let told = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
+        tell_json(name, Code::Usage, told, None);
+    }
+    // Nobody reads it, or there is nothing more to be done about it.
+    let _ = error.print();
+    if error.use_stderr() { Code::Usage.into() } else { Code::Clean.into() }
+}
+
+fn tell_json(name: &str, code: Code, error: &str, next: Option<&str>) {
+    let schema = format!("roadbed.{name}/1");
+    let report = serde_json::json!({
+        "schema": schema, "result": code.name(), "code": code as u8, "error": error, "stop_reason": error, "next": next,
+    });
+    // The exit code tells it as well.
+    let _ = output::result(&report.to_string());
 }
 
 fn tell(error: &NodeError, next_command: Option<String>) {

@@ -70,7 +70,8 @@ fn frame(head: &str, data: &str) -> Bytes {
 
 fn sample(view: &View, history: &mut History) -> Value {
     let families = Families::gather(&view.registry);
-    let (point, entries) = history.sample(&families, view.snapshot().as_ref());
+    let snapshot = view.snapshot();
+    let (point, entries) = history.sample(&families, snapshot.as_ref());
     json!({
         "schema": SCHEMA,
         "status": view.status(),
@@ -78,7 +79,7 @@ fn sample(view: &View, history: &mut History) -> Value {
         "entries": entries,
         "actors": actors(&families),
         "logs": logs(&families),
-        "stages": stages(&families),
+        "stalled_seconds": history.stalled(snapshot.as_ref()),
         "recovery": merged(json!({ "progress": families.number("recovery_progress_ratio", &[]) }), phases(&families)),
     })
 }
@@ -144,14 +145,6 @@ fn logs(families: &Families) -> BTreeMap<&'static str, Value> {
         })
     };
     WalKind::BOTH.iter().map(|wal| (wal.name(), of(wal.name()))).collect()
-}
-
-/// When each stage last moved.
-fn stages(families: &Families) -> BTreeMap<String, f64> {
-    let series = families.series("last_progress_timestamp_seconds", &[]);
-    series
-        .filter_map(|series| Some((label(series, "stage")?.to_owned(), series.get_gauge().get_value())))
-        .collect()
 }
 
 fn phases(families: &Families) -> Value {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::proto::Histogram;
-use roadbed_messages::api::{ActorKind, RunState, Status, WalKind};
+use roadbed_messages::api::{ActorKind, Cursors, RunState, Status, WalKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -38,6 +38,8 @@ struct Before {
     state: Option<RunState>,
     restarts: BTreeMap<ActorKind, u64>,
     counted: BTreeMap<String, f64>,
+    /// Since when each stage has had something to do without moving, and where it stands.
+    waiting_since: BTreeMap<&'static str, (f64, u64)>,
 }
 
 /// The memory of one run.
@@ -67,6 +69,25 @@ impl History {
             self.entries.pop_front();
         }
         (point, json!(entries))
+    }
+
+    /// For how many seconds each stage has had something to do and has not moved.
+    pub(super) fn stalled(&mut self, status: Option<&Status>) -> BTreeMap<&'static str, f64> {
+        let (t, Some(status)) = (self.before.t, status) else { return BTreeMap::new() };
+        let Cursors { next_app_proposal, next_block_to_persist, next_block, next_qc, .. } = status.cursors;
+        let stretches = [
+            ("execute", next_app_proposal, next_block_to_persist),
+            ("persist", next_block_to_persist, next_block),
+            ("receive", next_block, next_qc),
+        ];
+        let stalled = stretches.map(|(stage, at, end)| {
+            let (since, seen) = self.before.waiting_since.entry(stage).or_insert((t, at.0));
+            if at == end || at.0 != *seen {
+                (*since, *seen) = (t, at.0);
+            }
+            (stage, t - *since)
+        });
+        BTreeMap::from(stalled)
     }
 
     /// Everything that is remembered.

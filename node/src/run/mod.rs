@@ -24,6 +24,7 @@ mod preflight;
 mod progress;
 mod rehearsal;
 mod signals;
+mod store_check;
 mod summary;
 mod validator;
 
@@ -32,10 +33,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
-use roadbed::supervision::Faults;
+use roadbed::supervision::{Faults, FaultyStorage};
 use roadbed::{Builder, Config, RetentionPolicy, Roadbed};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{Cursors, Recovered};
+use roadbed_wal::FileSystem;
 use tokio::sync::watch;
 
 pub(crate) use ack_log::AckLogError;
@@ -45,7 +47,6 @@ use self::ack_log::AckLog;
 use self::chain_check::Checked;
 use self::clock::ChainClock;
 use self::plan::Plan;
-use self::rehearsal::Rehearsal;
 use self::signals::Signals;
 use self::summary::{CheckState, Restarts, Summary};
 use self::validator::{Remains, Validator};
@@ -59,30 +60,16 @@ use crate::output;
 /// # Errors
 /// Why the data layer did not start. Everything that goes wrong later is in the summary and in the code.
 pub(crate) async fn run(args: &RunArgs) -> Result<Code, NodeError> {
-    preflight::check(args)?;
-    let plan = Arc::new(Plan::new(args)?);
-    let signals = Signals::install()?;
-    preflight::raise_open_files();
-    let faults = Faults::default();
-    let registry = Registry::new();
-    let http = Http::start(args.listen.as_deref(), http::view(registry.clone(), place(args))).await?;
-    let clock = ChainClock::default();
-    let rehearsal = args.rehearse.then(|| Rehearsal::start(faults.clone())).transpose()?;
-    let builder = builder(args, &plan).faults(faults.clone()).wall_clock(clock.clone().reader());
-    let builder = match &http {
-        Some(_) => builder.metrics(&registry),
-        None => builder,
+    let mut run = match Run::begin(args).await {
+        Ok(run) => run,
+        Err(error) => {
+            let summary = Summary::refused(args.seed, error.code().name(), error.to_string());
+            if args.json {
+                output::result(&summary.json()).map_err(|error| NodeError::io("write the summary", error))?;
+            }
+            return Err(error);
+        }
     };
-    let builder = match rehearsal {
-        Some(rehearsal) => builder.storage(rehearsal.storage()),
-        None => builder,
-    };
-    let roadbed = builder.start().await?;
-    if let Some(http) = &http {
-        http.show(&roadbed);
-    }
-    let summary = Summary::new(args.seed, roadbed.recovered());
-    let mut run = Run { args, plan, roadbed, signals, summary, faults, clock };
     let outcome = run.live().await;
     run.finish(outcome).await
 }
@@ -95,22 +82,22 @@ fn place(args: &RunArgs) -> String {
     }
 }
 
-fn builder(args: &RunArgs, plan: &Plan) -> Builder {
+fn builder(args: &RunArgs, plan: &Plan, faults: &Faults) -> Builder {
     let defaults = Config::default();
     let retention = RetentionPolicy {
         age_after_execution: args.retain_age,
         blocks_max: args.retain_blocks,
         ..defaults.retention.clone()
     };
-    let restart = if args.chaos.is_some() { chaos::restart_policy() } else { defaults.restart.clone() };
     let segment_bytes = args.segment_bytes.unwrap_or(defaults.segment_bytes);
-    let builder = Roadbed::builder(plan.members.committee.clone()).config(Config {
-        retention,
-        restart,
-        segment_bytes,
-        accept_lost_qcs: args.accept_lost_qcs,
-        ..defaults
-    });
+    let builder = Roadbed::builder(plan.members.committee.clone()).config(chaos::config(
+        args.chaos,
+        Config { retention, segment_bytes, accept_lost_qcs: args.accept_lost_qcs, ..defaults },
+    ));
+    let builder = match args.chaos.is_some() || args.rehearse {
+        true => builder.storage(Arc::new(FaultyStorage::new(FileSystem, faults))).faults(faults.clone()),
+        false => builder,
+    };
     if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) }
 }
 
@@ -137,15 +124,48 @@ struct Run<'a> {
     summary: Summary,
     faults: Faults,
     clock: ChainClock,
+    /// Answers until the end.
+    _http: Option<Http>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Everything that can refuse, then the start.
+    async fn begin(args: &'a RunArgs) -> Result<Self, NodeError> {
+        preflight::check(args)?;
+        let plan = Arc::new(Plan::new(args)?);
+        if !args.in_memory {
+            store_check::check(&args.dir, &plan, args.accept_lost_qcs)?;
+        }
+        let signals = Signals::install()?;
+        preflight::raise_open_files();
+        let faults = Faults::default();
+        let registry = Registry::new();
+        let http = Http::start(args.listen.as_deref(), http::view(registry.clone(), place(args))).await?;
+        let clock = ChainClock::default();
+        if args.rehearse {
+            rehearsal::start(faults.clone())?;
+        }
+        let builder = builder(args, &plan, &faults).wall_clock(clock.clone().reader());
+        let builder = match &http {
+            Some(_) => builder.metrics(&registry),
+            None => builder,
+        };
+        let roadbed = builder.start().await?;
+        if !args.in_memory {
+            preflight::restore_committee(&args.dir, &plan.members.committee)?;
+        }
+        if let Some(http) = &http {
+            http.show(&roadbed);
+        }
+        let summary = Summary::new(args.seed, roadbed.recovered());
+        Ok(Self { args, plan, roadbed, signals, summary, faults, clock, _http: http })
+    }
+
     /// From the first check to the last; answers why it ended.
     async fn live(&mut self) -> Result<String, NodeError> {
         let recovered = self.roadbed.recovered().clone();
         self.tell_recovered(&recovered);
         let cursors = recovered_cursors(&recovered);
-        chain_check::check_shape(&self.plan, &self.roadbed, cursors, &self.args.dir).await?;
         let Some(checked) = self.check(cursors, 1).await? else {
             return Ok("a signal during the chain check".to_owned());
         };
@@ -288,8 +308,9 @@ impl Run<'_> {
         let restarts = status.as_ref().map_or_else(Restarts::default, |status| Restarts::of(&status.workers));
         if let Some(status) = &status {
             self.summary.set_cursors(&status.cursors);
+            self.summary.set_health(status.state.name(), &status.reasons);
         }
-        self.summary.set_events(restarts, remains.rejected);
+        self.summary.set_events(restarts, remains.rejected, remains.chaos);
     }
 
     /// Shuts the data layer down and prints the summary.
@@ -313,14 +334,7 @@ impl Run<'_> {
             Err(error) if outcome.is_ok() => Some(error.to_string()),
             _ => None,
         };
-        self.summary.result = match code {
-            Code::Clean => "ok",
-            Code::Escalated => "escalated",
-            Code::ChainCheck => "chain_check_failed",
-            Code::Refused => "refused",
-            Code::Corrupt => "corrupt",
-            _ => "failed",
-        };
+        self.summary.result = code.name();
         self.summary.stop_reason = match (&outcome, not_durable) {
             (_, Some(not_durable)) => not_durable,
             (Ok(cause), None) => cause.clone(),

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report, in its helpers as well")]
 
+mod backup;
 mod kill;
+mod mutate;
 mod refusals;
 mod runs;
 mod signals;

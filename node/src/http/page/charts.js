@@ -25,7 +25,14 @@ const CHARTS = [
   { title: "Messages in the mailboxes", id: "mailbox", unit: (value) => number(value), series: ACTORS.map((actor) => ({ ...actor, of: (point) => point.mailbox[actor.name] })) },
 ];
 
-const isDecade = (value) => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
+// The powers of ten between two, at most five of them.
+function powers(low, high) {
+  const [first, last] = [Math.round(Math.log10(low)), Math.round(Math.log10(high))];
+  const step = Math.ceil((last - first) / 5) || 1;
+  const found = [];
+  for (let power = first; power <= last; power += step) found.push(10 ** power);
+  return found;
+}
 
 // Whole powers of ten around what is shown.
 function decades(plot, low, high) {
@@ -83,7 +90,7 @@ export class Charts {
       },
       axes: [
         { ...axis, size: 26, space: 80, values: (plot, splits) => splits.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB")) },
-        { ...axis, size: 62, space: 30, filter: (plot, splits) => splits.map((value) => (!chart.log || isDecade(value) ? value : null)), values: (plot, splits) => splits.map((value) => (value == null ? null : chart.unit(value))) },
+        { ...axis, size: 62, space: 30, ...(chart.log ? { splits: (plot, at, low, high) => powers(low, high), filter: (plot, splits) => splits } : {}), values: (plot, splits) => splits.map((value) => chart.unit(value)) },
         ...(scaled ? [{ ...axis, side: 1, scale: "batch", size: 40, space: 44, grid: { show: false } }] : []),
       ],
       series: [{}, ...chart.series.map((series) => ({ label: series.name, stroke: colour(series.tone), width: series.scale ? 1 : 1.6, dash: series.scale ? [3, 4] : undefined, scale: series.scale ?? "y", spanGaps: true, points: { show: false } }))],

@@ -23,7 +23,7 @@ function show(now) {
   put("memory", bytes(status.memory_bytes ?? 0));
   document.title = shown === "running" ? "Roadbed" : `${shown.replace("_", " ")} · Roadbed`;
   banner(now);
-  showPipeline(status, now.stages, now.point.t);
+  showPipeline(status, now.stalled_seconds);
   showActors(status, now.actors);
   charts.add(now.point);
   showLogs(now.logs);
@@ -48,7 +48,7 @@ function banner(now) {
 }
 
 function sentence(reason) {
-  return reason.charAt(0).toUpperCase() + reason.slice(1) + (/[.!?]$/.test(reason) ? "" : ".");
+  return reason + (/[.!?]$/.test(reason) ? "" : ".");
 }
 
 function say(lines) {

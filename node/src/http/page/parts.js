@@ -59,12 +59,11 @@ const SEGMENTS = [
   { key: "retained", label: "executed, retained", from: "first", to: "next_app_proposal", tone: "--prune" },
   { key: "execute", label: "durable, to execute", from: "next_app_proposal", to: "next_block_to_persist", tone: "--execute", stage: "execute" },
   { key: "persist", label: "to make durable", from: "next_block_to_persist", to: "next_block", tone: "--persist", stage: "persist" },
-  { key: "missing", label: "blocks to come", from: "next_block", to: "next_qc", tone: "--receive", stage: "persist" },
+  { key: "missing", label: "blocks to come", from: "next_block", to: "next_qc", tone: "--receive", stage: "receive" },
 ];
 const CURSORS = ["first", "next_app_proposal", "next_block_to_persist", "next_block", "next_qc"];
-const waitingSince = {};
 
-export function showPipeline(status, stages, now) {
+export function showPipeline(status, stalledSeconds) {
   const axis = document.getElementById("axis");
   if (!axis.children.length) {
     fill(axis, SEGMENTS.map((segment) => {
@@ -86,10 +85,8 @@ export function showPipeline(status, stages, now) {
   SEGMENTS.forEach((segment, at) => {
     const lag = status[segment.to] - status[segment.from];
     const item = axis.children[at];
-    if (!lag) delete waitingSince[segment.key];
-    else waitingSince[segment.key] ??= now;
-    const still = now - Math.max(waitingSince[segment.key] ?? now, stages[segment.stage] ?? 0);
-    const stalled = Boolean(segment.stage) && lag > 0 && still > STALLED_AFTER_SECONDS;
+    const still = stalledSeconds[segment.stage] ?? 0;
+    const stalled = lag > 0 && still > STALLED_AFTER_SECONDS;
     set(item.children[0], number(lag));
     const buffered = segment.key === "missing" && status.buffered_blocks ? `, ${number(status.buffered_blocks)} above a gap` : "";
     set(item.children[1], stalled ? `${segment.label}: stalled for ${age(still)}` : segment.label + buffered);
