@@ -1,4 +1,4 @@
-//! Faults on demand, so that embedders can rehearse what the supervisor mends.
+//! Faults on demand, so that embedders can rehearse what the supervisor mends: `docs/rehearsing.md` says how for each.
 //!
 //! ```
 //! use roadbed::supervision::{Fault, Faults};
