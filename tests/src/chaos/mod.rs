@@ -17,13 +17,14 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+use roadbed::prometheus::Registry;
 use roadbed::supervision::{Faults, RestartPolicy};
 use roadbed::{Builder, Config, RetentionPolicy, Roadbed};
-use roadbed_messages::api::{ActorKind, Status};
 use roadbed_messages::testing::{self, ChainShape, TestCommittee};
 use roadbed_messages::{BlockNumber, codec};
 use roadbed_wal::sim::SimStorage;
 
+use crate::Scrape;
 use application::Application;
 use faults::Strikes;
 
@@ -37,8 +38,8 @@ pub struct Report {
     pub seeds: Vec<u64>,
     /// Faults by kind.
     pub faults: BTreeMap<String, u64>,
-    /// Restarts by worker.
-    pub restarts: BTreeMap<ActorKind, u64>,
+    /// Restarts by worker and cause.
+    pub restarts: BTreeMap<String, u64>,
     /// Blocks that went in and came out.
     pub blocks: u64,
     /// App hashes that were accepted.
@@ -58,8 +59,8 @@ impl Report {
         for (kind, count) in other.faults {
             *self.faults.entry(kind).or_default() += count;
         }
-        for (actor, count) in other.restarts {
-            *self.restarts.entry(actor).or_default() += count;
+        for (worker_and_cause, count) in other.restarts {
+            *self.restarts.entry(worker_and_cause).or_default() += count;
         }
         self.blocks += other.blocks;
         self.acknowledged += other.acknowledged;
@@ -151,7 +152,9 @@ pub async fn round(seed: u64, duration: Duration) -> Report {
     let members = testing::committee(seed, 4);
     let disk = SimStorage::new(rng.next_u64());
     let faults = Faults::default();
-    let roadbed = builder(&members, &disk).faults(faults.clone()).start().await.expect("a new store starts");
+    let registry = Registry::new();
+    let started = builder(&members, &disk).faults(faults.clone()).metrics(&registry).start().await;
+    let roadbed = started.expect("a new store starts");
 
     let peers = tokio::spawn(peers::feed(roadbed.clone(), seed, members.clone(), rng.next_u64()));
     let application = Application::start(roadbed.clone(), seed, members.clone());
@@ -179,7 +182,8 @@ pub async fn round(seed: u64, duration: Duration) -> Report {
     peers.abort();
     let pushed = roadbed.next_block().await.expect("it still runs").next_block;
     let (acknowledged, longest_stall) = application.catch_up_with(pushed).await;
-    let status = healthy(&roadbed).await;
+    healthy(&roadbed).await;
+    let restarts = restarts(&registry);
     let report = roadbed.shutdown().await.expect("it still runs");
     assert!(report.is_clean(), "not durable after a calm shutdown: {:?}", report.not_durable);
 
@@ -191,7 +195,7 @@ pub async fn round(seed: u64, duration: Duration) -> Report {
     Report {
         seeds: vec![seed],
         faults: by_kind,
-        restarts: status.workers.iter().map(|worker| (worker.actor, worker.restarts)).collect(),
+        restarts,
         blocks: pushed.0,
         acknowledged,
         forks,
@@ -200,12 +204,25 @@ pub async fn round(seed: u64, duration: Duration) -> Report {
     }
 }
 
-/// The status once every worker is up: the last faults may still be healing. A worker that never heals hangs the test.
-async fn healthy(roadbed: &Roadbed) -> Status {
+/// Restarts by worker and cause, as the metrics count them.
+#[expect(clippy::cast_possible_truncation, reason = "counts that are far below 2^53")]
+fn restarts(registry: &Registry) -> BTreeMap<String, u64> {
+    const NAME: &str = "actor_restarts_total";
+    let scrape = Scrape::of(registry);
+    let restarts = scrape.series().into_iter().filter(|(name, _)| name.ends_with(NAME)).map(|(_, labels)| {
+        let (actor, cause) = (labels["actor"].as_str(), labels["cause"].as_str());
+        let count = scrape.value(NAME, &[("actor", actor), ("cause", cause)]);
+        (format!("{actor}/{cause}"), count as u64)
+    });
+    restarts.filter(|(_, count)| *count > 0).collect()
+}
+
+/// Resolves once every worker is up: the last faults may still be healing. A worker that never heals hangs the test.
+async fn healthy(roadbed: &Roadbed) {
     loop {
         let status = roadbed.status().await.expect("it still runs");
         if status.reasons.is_empty() {
-            return status;
+            return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

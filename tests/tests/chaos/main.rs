@@ -9,8 +9,8 @@ use roadbed_tests::chaos::{Report, round};
 
 /// How long one round's faults last.
 const ROUND: Duration = Duration::from_secs(10);
-/// The short form.
-const SECONDS_DEFAULT: u64 = 60;
+/// The short form: its last round ends within a minute.
+const SECONDS_DEFAULT: u64 = 48;
 
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
