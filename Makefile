@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 ARGS ?=
 SEED ?=
-SECONDS_MAX ?= 3600
+SECONDS_MAX ?=
 CARGO ?= cargo
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export SEED SECONDS_MAX
@@ -92,6 +92,10 @@ properties: ## The log against its model, a million sequences of each kind; PROP
 sync-audit: ## Every sync point of the log beside the test that fails without it
 	$(CARGO) test --package roadbed-wal --all-features --test it sync_audit -- --nocapture
 
+.PHONY: sim
+sim: ## The simulator on all cores for SECONDS_MAX seconds (240); SEED=n replays one run and makes its failure small
+	$(CARGO) run --release --package roadbed-tests --bin sim
+
 .PHONY: soak
 soak: ## Random faults under load for SECONDS_MAX seconds (3600); SEED=n replays one round
-	ROADBED_CHAOS_SECONDS=$(SECONDS_MAX) $(CARGO) test --release --package roadbed-tests --test chaos -- --nocapture
+	ROADBED_CHAOS_SECONDS=$(or $(SECONDS_MAX),3600) $(CARGO) test --release --package roadbed-tests --test chaos -- --nocapture

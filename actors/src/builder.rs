@@ -168,7 +168,11 @@ impl Builder {
     }
 
     /// Takes the directory's lock and makes the store, if there is a directory.
-    fn environment(self, metrics: Arc<Metrics>, io_threads: IoThreads) -> Result<Environment, StartError> {
+    pub(crate) fn environment(
+        self,
+        metrics: Arc<Metrics>,
+        io_threads: IoThreads,
+    ) -> Result<Environment, StartError> {
         let Self { committee, config, place, storage, faults, clock, registry: _ } = self;
         let disk = match place {
             Some(Place::Dir(dir)) => {

@@ -27,6 +27,9 @@ mod pruner;
 mod qc_wal;
 mod reader;
 mod recovery;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
 pub mod state;
 pub mod store;
 mod subscription;

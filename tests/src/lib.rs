@@ -9,6 +9,7 @@ mod files;
 mod fixture;
 mod rig;
 mod scrape;
+pub mod sim;
 
 pub use client::{Client, Sent};
 pub use files::{Craft, Files};

@@ -8,7 +8,7 @@ use roadbed_messages::api::workers::{CallId, Event, Loaded, Report};
 use roadbed_messages::api::{
     ActorKind, Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock,
     NextBlock, PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, StartError, StopReason,
-    Subscribe, TryGetBlock, WalKind,
+    Subscribe, TryGetBlock,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -313,11 +313,7 @@ impl Handler<GetRetention> for State {
 
     fn handle(&mut self, _: GetRetention, _: &mut Context<Self>) -> Self::Result {
         let began = std::time::Instant::now();
-        let mut retention = self.core.retention();
-        if let Some(reader) = self.environment.reader(WalKind::Blocks) {
-            let sizes = reader.segments().into_iter();
-            retention.sizes_bytes = sizes.map(|segment| (BlockNumber(segment.base), segment.bytes)).collect();
-        }
+        let retention = self.environment.retention(&self.core);
         self.meter.handled(Msg::GetRetention, began);
         self.meter.ended(Msg::GetRetention, Outcome::Ok);
         Ok(retention)

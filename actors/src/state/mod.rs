@@ -16,4 +16,6 @@ pub(crate) use meter::system_clock;
 pub use replies::Deferred;
 pub(crate) use replies::Replies;
 pub(crate) use stop::StopCell;
+#[cfg(feature = "sim")]
+pub(crate) use workers::LogPlace;
 pub(crate) use workers::{Disk, Environment, IoThreads, WallClock, configured_options};

@@ -14,7 +14,7 @@ use roadbed_messages::{BlockNumber, Committee, Timestamp, VerifiedBlock, Verifie
 use roadbed_wal::{LogOptions, Reader, Storage};
 
 use super::State;
-use super::core::APPEND_ORDERS_MAX;
+use super::core::{APPEND_ORDERS_MAX, Core, Retention};
 use crate::block_wal::BlockWal;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -53,9 +53,9 @@ pub(crate) struct Disk {
 
 /// What the lives of one log's worker hand on to each other.
 #[derive(Clone, Debug, Default)]
-struct LogPlace {
-    reader: ReaderSlot,
-    tenancy: Tenancy,
+pub(crate) struct LogPlace {
+    pub(crate) reader: ReaderSlot,
+    pub(crate) tenancy: Tenancy,
 }
 
 impl Disk {
@@ -68,7 +68,7 @@ impl Disk {
         [self.qcs.reader.clone(), self.blocks.reader.clone()]
     }
 
-    fn place(&self, wal: WalKind) -> &LogPlace {
+    pub(crate) fn place(&self, wal: WalKind) -> &LogPlace {
         match wal {
             WalKind::Qcs => &self.qcs,
             WalKind::Blocks => &self.blocks,
@@ -125,19 +125,34 @@ impl Environment {
         }
     }
 
+    /// What a log's driver needs.
+    pub(crate) fn log_context(&self, disk: &Disk, wal: WalKind) -> LogContext {
+        LogContext {
+            committee: self.committee.clone(),
+            storage: Arc::clone(&disk.storage),
+            dir: disk.paths.log(wal),
+            aside: disk.paths.aside(),
+            options: configured_options(&self.committee, &self.config, wal),
+            group_bytes_max: self.config.group_bytes_max,
+            metrics: Arc::clone(self.metrics.wal(wal)),
+            reader: disk.place(wal).reader.clone(),
+        }
+    }
+
+    /// What the retention policies need to know.
+    pub(crate) fn retention(&self, core: &Core) -> Retention {
+        let mut retention = core.retention();
+        if let Some(reader) = self.reader(WalKind::Blocks) {
+            let sizes = reader.segments().into_iter();
+            retention.sizes_bytes = sizes.map(|segment| (BlockNumber(segment.base), segment.bytes)).collect();
+        }
+        retention
+    }
+
     fn thread_context(&self, disk: &Disk, wal: WalKind, heartbeat: Heartbeat) -> ThreadContext {
         let place = disk.place(wal);
         ThreadContext {
-            log: LogContext {
-                committee: self.committee.clone(),
-                storage: Arc::clone(&disk.storage),
-                dir: disk.paths.log(wal),
-                aside: disk.paths.aside(),
-                options: configured_options(&self.committee, &self.config, wal),
-                group_bytes_max: self.config.group_bytes_max,
-                metrics: Arc::clone(self.metrics.wal(wal)),
-                reader: place.reader.clone(),
-            },
+            log: self.log_context(disk, wal),
             tenancy: place.tenancy.clone(),
             store_lock: Arc::clone(&disk.lock),
             worker: Worker { heartbeat, faults: self.faults.clone(), metrics: Arc::clone(&self.metrics) },

@@ -46,12 +46,8 @@ pub(crate) fn start(
         let metrics = Arc::clone(&context.metrics);
         let mut inbox =
             Inbox::new(queue.clone(), context.heartbeats.len(), Arc::clone(&claims), Arc::clone(&metrics));
-        let worker = Worker {
-            committee: context.committee.clone(),
-            faults: context.faults.clone(),
-            heartbeat: heartbeat.clone(),
-            known: Arc::clone(&known),
-        };
+        let worker =
+            Worker { heartbeat: heartbeat.clone(), known: Arc::clone(&known), ..Worker::new(context) };
         let report = report.clone();
         thread::Builder::new().name(format!("roadbed-verify-{index}")).spawn(move || {
             // Without the permission to be nice the work is the same, only less polite.
@@ -73,7 +69,7 @@ pub(crate) fn start(
 }
 
 /// One thread's tools.
-struct Worker {
+pub(crate) struct Worker {
     committee: Committee,
     faults: Faults,
     heartbeat: Heartbeat,
@@ -82,9 +78,19 @@ struct Worker {
 }
 
 impl Worker {
+    /// A thread's tools, shared with no other.
+    pub(crate) fn new(context: &PoolContext) -> Self {
+        Self {
+            committee: context.committee.clone(),
+            faults: context.faults.clone(),
+            heartbeat: Heartbeat::default(),
+            known: Arc::default(),
+        }
+    }
+
     /// Verifies a batch and reports each job as soon as it is done. A panic ends the thread's life: the job that it came
     /// from is found by trying each alone, so that it harms no other's caller.
-    fn work_on(&self, batch: &[VerifyJob], report: &impl Fn(Event)) -> Result<(), Event> {
+    pub(crate) fn work_on(&self, batch: &[VerifyJob], report: &impl Fn(Event)) -> Result<(), Event> {
         let mut done = 0;
         let mut tell = |call, outcome| {
             done += 1;

@@ -1,7 +1,7 @@
 //! The I/O thread: it owns the log from the lock to the end, and carries out orders as they come.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -23,6 +23,14 @@ const IDLE_STEP_PAUSE: Duration = Duration::from_millis(2);
 /// ended for want of space leaves its log to the next one, for opening it anew would take a segment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tenancy(Arc<Mutex<Option<Log>>>);
+
+impl Tenancy {
+    /// For as long as this is held no other life begins. A panic of the life before has told its own story, and has left
+    /// no log.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Option<Log>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What a thread needs besides its orders.
 pub(crate) struct ThreadContext {
@@ -50,8 +58,7 @@ impl ThreadContext {
     ) {
         let Self { log, tenancy, store_lock, worker } = self;
         let life = AssertUnwindSafe(|| {
-            // A panic of the life before has told its own story, and has left no log.
-            let mut left = tenancy.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut left = tenancy.hold();
             let mut driver = LogDriver::new(log, start, left.take());
             match worker.live(&mut driver, orders, &report) {
                 Ok(()) => Some(Event::Closed),

@@ -30,10 +30,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roadbed::supervision::Faults;
+use roadbed::supervision::{Faults, FaultyStorage};
 use roadbed::{Config, RetentionPolicy, Roadbed};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{Cursors, Recovered};
+use roadbed_wal::FileSystem;
 use tokio::sync::watch;
 
 pub(crate) use ack_log::AckLogError;
@@ -68,6 +69,19 @@ pub(crate) async fn run(args: &RunArgs) -> Result<Code, NodeError> {
     run.finish(outcome).await
 }
 
+/// Checks flags and directory as a start would, and starts nothing.
+///
+/// # Errors
+/// What a start would refuse.
+pub(crate) fn check(args: &RunArgs) -> Result<Plan, NodeError> {
+    preflight::check(args)?;
+    let plan = Plan::new(args)?;
+    if !args.in_memory {
+        store_check::check(&args.dir, &plan, args.accept_lost_qcs)?;
+    }
+    Ok(plan)
+}
+
 async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, NodeError> {
     let defaults = Config::default();
     let retention = RetentionPolicy {
@@ -75,17 +89,15 @@ async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, N
         blocks_max: args.retain_blocks,
         ..defaults.retention.clone()
     };
-    let restart = if args.chaos.is_some() { chaos::restart_policy() } else { defaults.restart.clone() };
     let segment_bytes = args.segment_bytes.unwrap_or(defaults.segment_bytes);
-    let builder = Roadbed::builder(plan.members.committee.clone())
-        .config(Config {
-            retention,
-            restart,
-            segment_bytes,
-            accept_lost_qcs: args.accept_lost_qcs,
-            ..defaults
-        })
-        .faults(faults);
+    let builder = Roadbed::builder(plan.members.committee.clone()).config(chaos::config(
+        args.chaos,
+        Config { retention, segment_bytes, accept_lost_qcs: args.accept_lost_qcs, ..defaults },
+    ));
+    let builder = match args.chaos {
+        Some(_) => builder.storage(Arc::new(FaultyStorage::new(FileSystem, &faults))).faults(faults),
+        None => builder,
+    };
     let builder = if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) };
     let roadbed = builder.start().await?;
     if !args.in_memory {
@@ -121,11 +133,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     /// Everything that can refuse, then the start.
     async fn begin(args: &'a RunArgs) -> Result<Self, NodeError> {
-        preflight::check(args)?;
-        let plan = Arc::new(Plan::new(args)?);
-        if !args.in_memory {
-            store_check::check(&args.dir, &plan, args.accept_lost_qcs)?;
-        }
+        let plan = Arc::new(check(args)?);
         let signals = Signals::install()?;
         preflight::raise_open_files();
         let faults = Faults::default();
@@ -276,8 +284,9 @@ impl<'a> Run<'a> {
         let restarts = status.as_ref().map_or_else(Restarts::default, |status| Restarts::of(&status.workers));
         if let Some(status) = &status {
             self.summary.set_cursors(&status.cursors);
+            self.summary.set_health(status.state.name(), &status.reasons);
         }
-        self.summary.set_events(restarts, remains.rejected);
+        self.summary.set_events(restarts, remains.rejected, remains.chaos);
     }
 
     /// Shuts the data layer down and prints the summary.
