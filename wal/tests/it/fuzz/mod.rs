@@ -89,7 +89,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TARGETS: [(&str, fn(&[u8])); 5] = [
+    type Target = fn(&[u8]);
+
+    const TARGETS: [(&str, Target); 5] = [
         ("wal_header", header),
         ("wal_frame", frame),
         ("wal_footer", footer),
