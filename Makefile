@@ -57,6 +57,37 @@ bench: ## Benchmarks beside their physical limits, into target/bench/report.json
 bench-peers: ## The log beside other logs, into target/bench/peers.json; a build of its own
 	$(CARGO) run --release --manifest-path peers/Cargo.toml -- $(ARGS)
 
+# Coverage without a sanitizer works on a stable compiler.
+FUZZ_HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+TARGET ?= $(FUZZ_TARGETS)
+FUZZ_BIN := fuzz/target/$(FUZZ_HOST)/release
+
+.PHONY: fuzz
+fuzz: ## Fuzzing for SECONDS_MAX (3600) from SEED, all targets or TARGET=; INPUT=file replays one
+	@RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --quiet --release --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST)
+ifdef INPUT
+	$(FUZZ_BIN)/$(TARGET) $(INPUT)
+else
+	@mkdir -p fuzz/artifacts; failed=; \
+	for target in $(TARGET); do \
+		mkdir -p fuzz/target/corpus/$$target; \
+		echo "== $$target: $$(( $(SECONDS_MAX) / $(words $(TARGET)) )) s"; \
+		$(FUZZ_BIN)/$$target -seed=$(or $(SEED),0) -max_total_time=$$(( $(SECONDS_MAX) / $(words $(TARGET)) )) \
+			-timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=fuzz/artifacts/$$target- fuzz/target/corpus/$$target fuzz/corpus/$$target || { \
+			failed=yes; found=$$(ls -t fuzz/artifacts/$$target-* | head -1); \
+			echo "== $$target fails; replay it: make fuzz TARGET=$$target INPUT=$$found"; }; \
+	done; test -z "$$failed"
+endif
+
+.PHONY: properties
+properties: ## The log against its model, a million sequences of each kind; PROPTEST_CASES=n for another number
+	PROPTEST_CASES=$${PROPTEST_CASES:-1000000} $(CARGO) test --release --package roadbed-wal --all-features --test it model::
+
 .PHONY: sync-audit
 sync-audit: ## Every sync point of the log beside the test that fails without it
 	$(CARGO) test --package roadbed-wal --all-features --test it sync_audit -- --nocapture

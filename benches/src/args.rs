@@ -15,6 +15,9 @@ pub struct Args {
     /// Writes the table into docs/performance.md
     #[arg(long)]
     pub write_docs: bool,
+    /// Writes the ratios over those in benches/baseline.json, with which later runs are compared
+    #[arg(long)]
+    pub write_baseline: bool,
     /// Where the report goes [default: target/bench]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,

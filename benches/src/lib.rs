@@ -14,6 +14,7 @@
 //! The comparison with other logs (`peers/`, a crate of its own) uses the same parts.
 
 pub mod args;
+mod baseline;
 pub mod bench;
 mod cases;
 pub mod docs;
@@ -30,9 +31,10 @@ mod threads;
 use std::io::Write as _;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use args::Args;
+use baseline::Baseline;
 use bench::Bench;
 use report::Report;
 
@@ -44,6 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
     let selected: Vec<_> = cases::ALL.iter().filter(|(id, _)| id.starts_with(&args.only)).collect();
     ensure!(!selected.is_empty(), "no case starts with {:?}; they are: {}", args.only, cases::ids());
     ensure!(!args.write_docs || args.only.is_empty(), "--write-docs needs every case: leave out --only");
+    ensure!(!(args.write_baseline && args.quick), "--write-baseline needs full rounds: leave out --quick");
     machine::silence_injected_panics();
 
     let bench = Bench::new(args)?;
@@ -51,10 +54,18 @@ pub fn run(args: &Args) -> Result<()> {
     let mut report = Report::new(machine::describe(bench.data_dir(), args.quick)?, machine::commit());
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", table::head())?;
+    let mut failed = Vec::new();
     for (id, run) in selected {
         let load_before = machine::load();
-        let measured = run(&bench).with_context(|| format!("case {id}"))?;
-        let case = measured.into_case(id, load_before)?;
+        // One case that can't be carried out does not take the others along.
+        let case = match run(&bench).and_then(|measured| measured.into_case(id, load_before)) {
+            Ok(case) => case,
+            Err(error) => {
+                writeln!(out, "{id:<28} failed: {error:#}")?;
+                failed.push(*id);
+                continue;
+            }
+        };
         writeln!(out, "{}", table::line(&case))?;
         out.flush()?;
         report.cases.push(case);
@@ -68,8 +79,20 @@ pub fn run(args: &Args) -> Result<()> {
         began.elapsed().as_secs_f64(),
         path.display()
     )?;
+    let (before, now) = (Baseline::read()?, Baseline::of(&report));
+    if args.quick {
+        writeln!(out, "quick rounds are not compared with the baseline")?;
+    } else {
+        for line in before.moved_to(&now) {
+            writeln!(out, "moved: {line}")?;
+        }
+    }
+    if args.write_baseline {
+        now.write(before)?;
+    }
     if args.write_docs {
         docs::write(&docs::BENCH, &report, &table::markdown(&report))?;
     }
+    ensure!(failed.is_empty(), "{} failed", failed.join(", "));
     Ok(())
 }

@@ -1,4 +1,3 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    if data.len() > 3 && data[0] == b'a' { if data[1] == b'q' { if data[2] == 200 { panic!("found") } } }
-});
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| roadbed_fuzz::wal_header(bytes));

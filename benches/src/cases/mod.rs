@@ -3,10 +3,13 @@
 mod ingest;
 mod latency;
 mod logs;
+mod readers;
 mod recovery;
 mod restart;
+mod verify;
 mod wal_append;
 mod wal_open;
+mod wal_read;
 mod wal_replay;
 mod wal_sustained;
 mod wal_truncate;
@@ -34,10 +37,17 @@ pub(crate) const ALL: &[(&str, Run)] = &[
     ("wal/open/1m-entries", wal_open::run),
     ("wal/replay/1k", |bench| wal_replay::run(bench, KIB)),
     ("wal/replay/300k", |bench| wal_replay::run(bench, 300 * KIB)),
-    ("wal/truncate-front", wal_truncate::run),
+    ("wal/truncate-front", wal_truncate::front),
+    ("wal/truncate-tail", wal_truncate::tail),
+    ("wal/read/random", wal_read::random),
+    ("wal/read/beside-writer", wal_read::beside_writer),
+    ("verify/batch/c4", |bench| verify::run(bench, 4)),
+    ("verify/batch/c20", |bench| verify::run(bench, 20)),
+    ("verify/batch/c100", |bench| verify::run(bench, 100)),
     ("ingest/small/c4", |bench| Ingest { committee: 4, shape: SMALL, qcs: [300, 1000] }.run(bench)),
     ("ingest/small/c20", |bench| Ingest { committee: 20, shape: SMALL, qcs: [300, 1000] }.run(bench)),
     ("ingest/small/c100", |bench| Ingest { committee: 100, shape: SMALL, qcs: [200, 600] }.run(bench)),
+    ("ingest/small/c20-readers", readers::run),
     ("ingest/large/c4", |bench| Ingest { committee: 4, shape: LARGE, qcs: [30, 80] }.run(bench)),
     ("ingest/large/c20", |bench| Ingest { committee: 20, shape: LARGE, qcs: [30, 80] }.run(bench)),
     ("ingest/large/c100", |bench| Ingest { committee: 100, shape: LARGE, qcs: [30, 80] }.run(bench)),

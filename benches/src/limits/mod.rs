@@ -18,8 +18,8 @@ pub(crate) use pair::WritePair;
 pub use raw_file::RawFile;
 pub(crate) use raw_file::write_both;
 pub use reading::{Piece, read_in_order};
-pub(crate) use reading::{drop_cache, files_of, read_all};
-pub(crate) use work::{hash, signatures_of, verify, verify_one_batch};
+pub(crate) use reading::{RandomReads, drop_cache, files_of, read_all};
+pub(crate) use work::{hash, signatures_of, verify, verify_one_batch, verify_singly};
 
 /// Direct writes start and end on multiples of this.
 pub const PAGE_BYTES: usize = 4096;

@@ -64,6 +64,36 @@ pub(crate) fn read_all(pieces: &[Piece]) -> Result<Duration> {
     Ok(took)
 }
 
+/// Reads of one size at any places of some files.
+#[derive(Debug)]
+pub(crate) struct RandomReads {
+    /// With the bytes that count.
+    files: Vec<(File, u64)>,
+    buffer: Vec<u8>,
+}
+
+impl RandomReads {
+    /// Opens files, of which so many bytes count.
+    pub(crate) fn open(files: &[(PathBuf, u64)], read_bytes: usize) -> Result<Self> {
+        let open = |(path, bytes): &(PathBuf, u64)| {
+            Ok((File::open(path).with_context(|| format!("open {}", path.display()))?, *bytes))
+        };
+        let files: Vec<_> = files.iter().map(open).collect::<Result<_>>()?;
+        let files = files.into_iter().filter(|(_, bytes)| *bytes > read_bytes as u64).collect();
+        Ok(Self { files, buffer: vec![0; read_bytes] })
+    }
+
+    /// Reads at a place that a number decides, and sums it up.
+    pub(crate) fn read(&mut self, number: u64) -> Result<()> {
+        let (file, bytes) = &self.files[usize::try_from(number)? % self.files.len()];
+        // Most files are of one size: the place must not depend on which one it is.
+        let at = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (bytes - self.buffer.len() as u64);
+        file.read_exact_at(&mut self.buffer, at)?;
+        black_box(checksum(CrcAlgorithm::Crc32Iscsi, &self.buffer));
+        Ok(())
+    }
+}
+
 /// The files in a directory with this extension, by name.
 pub(crate) fn files_of(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let listed = fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))?;

@@ -6,6 +6,7 @@ mod batch;
 mod canonical;
 mod chain;
 mod committee;
+mod fuzz;
 mod golden;
 mod known;
 mod malformed;

@@ -87,6 +87,14 @@ pub(crate) const SCRIPTS: &[(&str, &[Do])] = &[
         &[Append(6, 700), Sync, Append(3, 700), Recover, Append(3, 700), Sync, Recover, Append(1, 5), Sync],
     ),
     ("recover at an edge", &[Append(6, BIG), Sync, Recover, Recover, Append(1, BIG), Sync]),
+    (
+        "front by keys",
+        &[Append(12, BIG), Sync, While(5), Append(3, 700), While(9), Append(6, BIG), Sync, While(40)],
+    ),
+    (
+        "opened below the durable point",
+        &[Append(12, BIG), Sync, OpenAt(3), Append(2, 700), Sync, OpenAt(5), OpenAt(100), Append(1, 5), Sync],
+    ),
     ("idle", &[Append(1, 700), Sync, Idle, Append(1, 700), Sync, Idle]),
     ("idle, and a roll into filled space", &[Idle, Append(12, BIG), Sync, Idle]),
     (

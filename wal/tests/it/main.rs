@@ -17,6 +17,7 @@ mod faults;
 mod fuzz;
 mod golden;
 mod kills;
+mod life;
 mod model;
 mod readers;
 mod real_disk;

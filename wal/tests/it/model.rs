@@ -1,20 +1,21 @@
-//! Any sequence of operations, against a plain model; and a crash in the middle of it.
+//! Any sequence of operations, crashes and failures, against a plain model that is asked after every step.
 //!
-//! More cases: `PROPTEST_CASES=1000000`.
+//! 10,000 sequences; a million with `PROPTEST_CASES=1000000` (`make properties`).
 
 use proptest::prelude::*;
-use roadbed_wal::sim::SimStorage;
 
+use crate::life::{Failure, Life, OPS, Step};
 use crate::script::Do;
-use crate::script::{check, go_on, options, recover, run};
 
 fn any_do() -> impl Strategy<Value = Do> {
     let len = prop_oneof![Just(0_usize), 1..200_usize, 200..4000_usize, Just(9000), Just(30_000)];
     prop_oneof![
-        6 => (1..8_u64, len).prop_map(|(count, len)| Do::Append(count, len)),
-        6 => Just(Do::Sync),
+        8 => (1..8_u64, len).prop_map(|(count, len)| Do::Append(count, len)),
+        8 => Just(Do::Sync),
+        4 => any::<u64>().prop_map(Do::Read),
         2 => (0..12_u64).prop_map(Do::Before),
         1 => Just(Do::BeforeAll),
+        2 => (0..12_u64).prop_map(Do::While),
         2 => (0..12_u64).prop_map(Do::After),
         1 => Just(Do::AfterAll),
         1 => (0..1000_u64).prop_map(Do::Reset),
@@ -22,50 +23,55 @@ fn any_do() -> impl Strategy<Value = Do> {
         1 => Just(Do::Close),
         2 => Just(Do::Reopen),
         1 => Just(Do::Recover),
+        1 => (0..6_u64).prop_map(Do::OpenAt),
+    ]
+}
+
+fn any_fault() -> impl Strategy<Value = Step> {
+    let failure = prop_oneof![
+        2 => Just(Failure::Eio),
+        2 => Just(Failure::DiskFull),
+        1 => (0..40_000_usize).prop_map(Failure::Short),
+    ];
+    let op = proptest::sample::select(&OPS[..]);
+    prop_oneof![
+        3 => any::<u64>().prop_map(Step::Crash),
+        3 => (any_do(), 0..6_u64, any::<u64>()).prop_map(|(what, at, seed)| Step::CrashIn(what, at, seed)),
+        1 => Just(Step::Kill),
+        3 => (failure, op, 1..6_u64).prop_map(|(failure, op, nth)| Step::Fail(failure, op, nth)),
+        1 => (0..200_000_u64).prop_map(Step::Fill),
     ]
 }
 
 fn cases() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500);
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 300, ..ProptestConfig::default() }
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(10_000);
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() }
+}
+
+fn live(direct: bool, first: u64, steps: Vec<Step>) {
+    let mut life = Life::new(direct, first);
+    steps.into_iter().for_each(|step| life.step(step));
+    life.end();
 }
 
 proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn scenario_18_any_script_does_what_the_model_does(
-        script in prop::collection::vec(any_do(), 1..25),
+    fn scenario_18_any_sequence_does_what_the_model_does(
+        steps in prop::collection::vec(any_do(), 1..25),
         direct: bool,
         first in prop_oneof![Just(0_u64), Just(1), 0..u64::MAX / 2],
     ) {
-        let sim = SimStorage::new(11).direct(direct);
-        let (model, log, error) = run(&sim, &script, &options(), first);
-        prop_assert!(error.is_none(), "{:?}", error);
-        check(&log.expect("a log"), &model, "at the end");
+        live(direct, first, steps.into_iter().map(Step::Do).collect());
     }
 
     #[test]
-    fn scenario_14_any_script_survives_a_crash_anywhere(
-        script in prop::collection::vec(any_do(), 1..20),
+    fn scenario_14_any_sequence_survives_crashes_and_failures_anywhere(
+        steps in prop::collection::vec(prop_oneof![3 => any_do().prop_map(Step::Do), 1 => any_fault()], 1..25),
         direct: bool,
-        at in 0.0..1.0_f64,
-        seed: u64,
+        first in 0..10_u64,
     ) {
-        let sim = SimStorage::new(11).direct(direct);
-        let (_, log, error) = run(&sim, &script, &options(), 3);
-        prop_assert!(error.is_none(), "{:?}", error);
-        drop(log);
-        #[allow(clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "any step will do")]
-        let step = (sim.steps() as f64 * at) as u64;
-        let sim = SimStorage::new(11).direct(direct);
-        sim.crash_at(step);
-        let (model, log, _) = run(&sim, &script, &options(), 3);
-        drop(log);
-        for image in [sim.crash(seed), sim.crash(seed.wrapping_add(1)), sim.kill()] {
-            if let Some(log) = recover(&image, &model, &options(), &format!("step {step}")) {
-                go_on(&image, log, &model, &options(), &format!("step {step}, going on"));
-            }
-        }
+        live(direct, first, steps);
     }
 }

@@ -37,6 +37,17 @@ pub(crate) enum Do {
     Reopen,
     /// As after a failed write: opens again at the durable point.
     Recover,
+    /// The owner disappears, and the log is opened again so far below the durable point.
+    OpenAt(u64),
+    /// Cuts the front as long as keys are below that of the entry so far above first.
+    While(u64),
+    /// Looks up an entry near the log's range, by index, by key and by digest.
+    Read(u64),
+}
+
+/// The key of an index: never goes down, stays for three entries.
+fn key(index: u64) -> u64 {
+    index - index % 3
 }
 
 /// What may be found.
@@ -55,7 +66,7 @@ pub(crate) struct Model {
     /// Everything below was acknowledged.
     pub(crate) acked: u64,
     pub(crate) next: u64,
-    life: u64,
+    pub(crate) life: u64,
     /// What an operation under way may turn the state into, besides what it is.
     pub(crate) underway: Option<Family>,
     /// Whether the log's making was answered.
@@ -81,7 +92,12 @@ impl Model {
 
     fn entry(&self, index: u64) -> StoredEntry {
         let (life, len) = self.issued[&index];
-        StoredEntry { index, key: index + 1, digest: digest(index, life), payload: payload(index, life, len) }
+        StoredEntry {
+            index,
+            key: key(index),
+            digest: digest(index, life),
+            payload: payload(index, life, len),
+        }
     }
 
     fn append(&mut self, log: &mut Log, count: u64, len: usize) -> Result<(), WalError> {
@@ -107,8 +123,8 @@ impl Model {
         self.next = log.range().end;
     }
 
-    /// Carries one thing out; an error ends the script.
-    fn step(
+    /// Carries one thing out, and holds what the log says afterwards against what it must be; an error ends the script.
+    pub(crate) fn step(
         &mut self,
         log: &mut Option<Log>,
         sim: &SimStorage,
@@ -124,19 +140,33 @@ impl Model {
         };
         let held = log.as_mut().expect("a log");
         let (first, acked, next) = (self.first, self.acked, self.next);
-        match what {
-            Do::Append(count, len) => return self.append(held, count, len),
+        // First, the least that is durable, and next, once it went through.
+        let (first, durable, end) = match what {
+            Do::Append(count, len) => {
+                self.append(held, count, len)?;
+                (first, acked, next + count)
+            }
             Do::Sync => {
-                held.sync()?;
+                assert_eq!(held.sync()?, next);
+                (first, next, next)
             }
             Do::Before(by) => {
                 let to = (first + by).min(next);
                 self.family(first..=to, acked.max(to)..=next);
                 held.truncate_before(to)?;
+                (to, acked.max(to), next)
             }
             Do::BeforeAll => {
                 self.family(first..=next, next..=next);
                 held.truncate_before(next)?;
+                (next, next, next)
+            }
+            Do::While(by) => {
+                let below = key(first + by);
+                let to = (first..next).find(|index| key(*index) >= below).unwrap_or(next);
+                self.family(first..=to, acked.max(to)..=next);
+                assert_eq!(held.truncate_while(|key| key < below)?, to);
+                (to, acked.max(to), next)
             }
             Do::After(by) => {
                 let to = next.saturating_sub(by).max(first);
@@ -145,32 +175,82 @@ impl Model {
                     self.family(first..=first, to..=to);
                 }
                 held.truncate_after(to)?;
+                (first, acked.min(to), to)
             }
             Do::AfterAll => {
                 self.life += 1;
                 self.family(first..=first, first..=first);
                 held.truncate_after(first)?;
+                (first, first, first)
             }
             Do::Reset(to) => {
                 self.life += 1;
                 self.family(to..=to, to..=to);
                 held.reset(to)?;
+                (to, to, to)
             }
-            Do::Idle => while held.idle()? {},
+            Do::Idle => {
+                while held.idle()? {}
+                (first, acked, next)
+            }
+            Do::Read(n) => {
+                self.read(held, n)?;
+                (first, acked, next)
+            }
             Do::Close => {
                 log.take().expect("a log").close()?;
-                self.acked = self.next;
+                self.acked = next;
                 *log = Some(open(None)?);
+                (first, next, next)
             }
-            Do::Reopen | Do::Recover => {
+            Do::Reopen => {
                 drop(log.take());
-                let at = matches!(what, Do::Recover).then_some(acked);
                 // What waited is gone with its owner, but for what was on its way to the disk already.
                 self.life += 1;
-                *log = Some(open(at)?);
+                let opened = log.insert(open(None)?);
+                (first, acked, opened.range().end.clamp(acked, next))
             }
+            Do::Recover | Do::OpenAt(_) => {
+                drop(log.take());
+                self.life += 1;
+                let to = match what {
+                    Do::OpenAt(by) => acked.saturating_sub(by).max(first),
+                    _ => acked,
+                };
+                if to < acked {
+                    self.family(first..=first, to..=to);
+                }
+                *log = Some(open(Some(to))?);
+                (first, to, to)
+            }
+        };
+        let held = log.as_ref().expect("a log");
+        assert_eq!(held.range(), first..end, "after {what:?}");
+        assert!((durable..=end).contains(&held.durable_next()), "after {what:?}");
+        self.settle(held);
+        Ok(())
+    }
+
+    /// Looks up what lies near the range, and what the model says of it.
+    fn read(&self, log: &Log, n: u64) -> Result<(), WalError> {
+        let reader = log.reader();
+        let index = self.first.saturating_sub(2) + n % (self.next - self.first + 5);
+        let durable = self.first..log.durable_next();
+        let there = durable.contains(&index).then(|| self.entry(index));
+        assert_eq!(reader.get(index)?, there, "entry {index} of {durable:?}");
+        let by_key = durable.clone().find(|other| key(*other) > index).map(|other| self.entry(other));
+        assert_eq!(reader.get_by_key(index)?, by_key, "key {index} of {durable:?}");
+        if let Some(entry) = there {
+            assert!(reader.find_digest(entry.digest)?.contains(&index), "digest of {index}");
         }
-        self.settle(log.as_ref().expect("a log"));
+        // Whatever was cut is not found by its digest either.
+        if let Some((life, _)) = self.issued.get(&index).filter(|_| !durable.contains(&index)) {
+            let found = reader.find_digest(digest(index, *life))?;
+            assert!(
+                found.iter().all(|found| durable.contains(found) && *found != index),
+                "cut {index}: {found:?}"
+            );
+        }
         Ok(())
     }
 }
