@@ -7,11 +7,15 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::duration;
 use crate::tools::backup::BackupArgs;
+use crate::tools::bench::BenchArgs;
+use crate::tools::config::ConfigArgs;
+use crate::tools::crash_test::CrashTestArgs;
 use crate::tools::export::ExportArgs;
 use crate::tools::import::ImportArgs;
 use crate::tools::inspect::InspectArgs;
 use crate::tools::repair::RepairArgs;
 use crate::tools::rollback::{RollbackArgs, TruncateArgs};
+use crate::tools::status::StatusArgs;
 use crate::tools::verify::VerifyArgs;
 
 /// The data layer of a BFT validator: a demo validator, and the tools for its directory.
@@ -53,12 +57,29 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Verify what was exported, and append it to a store
     Import(ImportArgs),
+    /// Ask a running node how it is
+    Status(StatusArgs),
+    /// Measure a disk against what a validator needs
+    Bench(BenchArgs),
+    /// Kill a node again and again, and check what it recovers
+    CrashTest(CrashTestArgs),
+    /// Show or check the settings of a run, and where each comes from
+    Config(ConfigArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Flags of `roadbed run`. The last of several counts, so that a script's own can be followed by others.
 #[derive(Clone, Debug, Args)]
 #[command(args_override_self = true, allow_negative_numbers = true)]
 pub(crate) struct RunArgs {
+    /// Read settings from a TOML file; flags and the environment go before it
+    #[arg(long, env = "ROADBED_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Directory of the store; made if it is missing
     #[arg(long, env = "ROADBED_DIR", default_value = "data", value_name = "DIR")]
     pub(crate) dir: PathBuf,
@@ -128,6 +149,11 @@ impl Command {
             Self::Backup(_) => "backup",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
+            Self::Status(_) => "status",
+            Self::Bench(_) => "bench",
+            Self::CrashTest(_) => "crash-test",
+            Self::Config(_) => "config",
+            Self::Completions { .. } => "completions",
         }
     }
 
@@ -143,6 +169,11 @@ impl Command {
             Self::Backup(args) => args.json,
             Self::Export(args) => args.json,
             Self::Import(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Bench(args) => args.json,
+            Self::CrashTest(args) => args.json,
+            Self::Config(args) => args.run().json,
+            Self::Completions { .. } => false,
         }
     }
 }

@@ -8,20 +8,29 @@ mod exit;
 mod logging;
 mod output;
 mod run;
+mod settings;
 mod tools;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
 use crate::exit::{Code, NodeError};
+use crate::settings::Fault;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return refuse_flags(&error),
+    let (cli, settings) = match settings::parse(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
+        Err(Fault::Flags(error)) => return refuse_flags(&error),
+        Err(Fault::File(error)) => {
+            if wants_json() {
+                tell_json(&command_name(), error.code(), &error.to_string(), None);
+            }
+            tell(&error, None);
+            return error.code().into();
+        }
     };
     logging::install();
     let (name, json) = (cli.command.name(), cli.command.json());
@@ -38,6 +47,11 @@ fn main() -> ExitCode {
         Command::Backup(args) => (tools::backup::backup(args), None),
         Command::Export(args) => (tools::export::export(args), Some(&args.dir)),
         Command::Import(args) => (tools::import::import(args), None),
+        Command::Status(args) => (tools::status::status(args), None),
+        Command::Bench(args) => (tools::bench::bench(args), None),
+        Command::CrashTest(args) => (tools::crash_test::crash_test(args), Some(&args.dir)),
+        Command::Config(args) => (tools::config::config(args, &settings), None),
+        Command::Completions { shell } => (completions(*shell), None),
     };
     match outcome {
         Ok(code) => code.into(),
@@ -53,18 +67,33 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints the completions of a shell; a reader that went away is no failure.
+fn completions(shell: clap_complete::Shell) -> Result<Code, NodeError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "roadbed", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    output::result(script.trim_end()).map_err(|error| NodeError::io("write the completions", error))?;
+    Ok(Code::Clean)
+}
+
 /// What the command line can't be; with `--json` among the words the refusal is one line of JSON as well.
 fn refuse_flags(error: &clap::Error) -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if error.use_stderr() && words.iter().any(|word| word == "--json") {
-        let name = words.first().filter(|word| !word.starts_with('-')).map_or("usage", String::as_str);
+    if error.use_stderr() && wants_json() {
         let text = error.to_string();
         let told = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
-        tell_json(name, Code::Usage, told, None);
+        tell_json(&command_name(), Code::Usage, told, None);
     }
     // Nobody reads it, or there is nothing more to be done about it.
     let _ = error.print();
     if error.use_stderr() { Code::Usage.into() } else { Code::Clean.into() }
+}
+
+fn wants_json() -> bool {
+    std::env::args_os().any(|word| word == "--json")
+}
+
+fn command_name() -> String {
+    std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_else(|| "usage".to_owned())
 }
 
 fn tell_json(name: &str, code: Code, error: &str, next: Option<&str>) {

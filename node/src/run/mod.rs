@@ -69,6 +69,19 @@ pub(crate) async fn run(args: &RunArgs) -> Result<Code, NodeError> {
     run.finish(outcome).await
 }
 
+/// Checks flags and directory as a start would, and starts nothing.
+///
+/// # Errors
+/// What a start would refuse.
+pub(crate) fn check(args: &RunArgs) -> Result<Plan, NodeError> {
+    preflight::check(args)?;
+    let plan = Plan::new(args)?;
+    if !args.in_memory {
+        store_check::check(&args.dir, &plan, args.accept_lost_qcs)?;
+    }
+    Ok(plan)
+}
+
 async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, NodeError> {
     let defaults = Config::default();
     let retention = RetentionPolicy {
@@ -120,11 +133,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     /// Everything that can refuse, then the start.
     async fn begin(args: &'a RunArgs) -> Result<Self, NodeError> {
-        preflight::check(args)?;
-        let plan = Arc::new(Plan::new(args)?);
-        if !args.in_memory {
-            store_check::check(&args.dir, &plan, args.accept_lost_qcs)?;
-        }
+        let plan = Arc::new(check(args)?);
         let signals = Signals::install()?;
         preflight::raise_open_files();
         let faults = Faults::default();

@@ -1,6 +1,9 @@
 //! The operator's tools.
 
 pub(crate) mod backup;
+pub(crate) mod bench;
+pub(crate) mod config;
+pub(crate) mod crash_test;
 pub(crate) mod export;
 pub(crate) mod facts;
 pub(crate) mod import;
@@ -10,6 +13,7 @@ pub(crate) mod read_only;
 pub(crate) mod repair;
 pub(crate) mod report;
 pub(crate) mod rollback;
+pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod verify;
 

@@ -51,7 +51,16 @@ fn every_test_that_the_failure_table_names_exists() {
 
 #[test]
 fn every_link_leads_to_a_file() {
-    for document in ["README.md", "ARCHITECTURE.md", "docs/failures.md"] {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/embedding.md",
+        "docs/failures.md",
+        "docs/operations.md",
+        "docs/quickstart.md",
+    ] {
         let text = read(document);
         let folder = root().join(document).parent().unwrap().to_owned();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
