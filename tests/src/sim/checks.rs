@@ -33,6 +33,8 @@ pub(super) struct Ledger {
     pub(super) marker_damaged: bool,
     /// A segment inside a log is gone.
     pub(super) gap: bool,
+    /// No start has succeeded since the power was lost, or the process killed.
+    after_crash: bool,
     /// The disk may fail calls.
     pub(super) disk_faults: bool,
     /// It has failed some in this life of the machine: what reads see is not what is on the disk.
@@ -53,6 +55,7 @@ impl Ledger {
             rotten: false,
             marker_damaged: false,
             gap: false,
+            after_crash: false,
             disk_faults: false,
             disk_failed: false,
             refusable: None,
@@ -60,6 +63,7 @@ impl Ledger {
     }
 
     pub(super) fn crashed(&mut self) {
+        self.after_crash = true;
         self.disk_faults = false;
         self.disk_failed = false;
         self.refusable = None;
@@ -132,8 +136,10 @@ impl World {
             self.tales.count("count", "torn tails repaired");
         }
         self.tales.count("count", "starts");
-        self.tales.count("count", "crash recoveries");
-        self.tales.count("row", "crash: everything acknowledged is there");
+        if std::mem::take(&mut self.ledger.after_crash) {
+            self.tales.count("count", "crash recoveries");
+            self.tales.count("row", "crash: everything acknowledged is there");
+        }
         assert!(first <= next_block && next_block <= next_qc, "{recovered:?}");
         self.check_promises(recovered);
         // What was lost is lost, and what is there from here on is promised anew; bits that have rotted stay rotten.
