@@ -5,6 +5,7 @@ SHELL := /bin/bash
 ARGS ?=
 SEED ?=
 SECONDS_MAX ?=
+SHARD ?= 0/100
 CARGO ?= cargo
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export SEED SECONDS_MAX
@@ -95,6 +96,12 @@ sync-audit: ## Every sync point of the log beside the test that fails without it
 .PHONY: sim
 sim: ## The simulator on all cores for SECONDS_MAX seconds (240); SEED=n replays one run and makes its failure small
 	$(CARGO) run --release --package roadbed-tests --bin sim
+
+.PHONY: mutants
+mutants: ## Changes of the core and the log that no fast test notices (.cargo/mutants.toml); SHARD=k/n takes a part (0/100)
+	command -v cargo-mutants >/dev/null || $(CARGO) install --locked cargo-mutants
+	$(CARGO) mutants --shard $(SHARD) --all-features $(if $(NEXTEST),--test-tool nextest) -- \
+		$(if $(NEXTEST),-E 'not (test(real_disk) or test(sync_audit) or test(fuzz))')
 
 .PHONY: soak
 soak: ## Random faults under load for SECONDS_MAX seconds (3600); SEED=n replays one round

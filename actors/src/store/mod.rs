@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use roadbed_messages::api::{StartError, WalKind};
 use roadbed_messages::{Committee, VerifiedBlock, VerifiedQc};
-use roadbed_wal::{Judged, LockFault, LockGuard, Log, LogOptions, Storage, StreamId, WalError};
+use roadbed_wal::{Judged, LockFault, LockGuard, Log, LogOptions, Storage, StreamId, SyncPoint, WalError};
 
 use crate::wal_worker::Record;
 pub use marker::{Marker, read_marker, write_committee, write_marker};
@@ -113,10 +113,18 @@ pub fn prepare(
             let blocks = judge_empty::<VerifiedBlock>(storage, paths, options(WalKind::Blocks))?;
             make_log::<VerifiedQc>(qcs, paths, committee)?;
             make_log::<VerifiedBlock>(blocks, paths, committee)?;
+            // The directory may be the one of a start that ended before its entry was durable: that looks the same.
+            let above = above(&paths.dir);
+            storage.sync_dir(above, SyncPoint::Parent).map_err(|error| failed(above, &error))?;
             write_marker(&**storage, paths, committee)?;
         }
     }
     Ok(lock)
+}
+
+/// The directory that holds a directory's entry.
+pub(crate) fn above(dir: &Path) -> &Path {
+    dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses a directory that has files, but neither a marker nor only what a store leaves that was not made to the end.

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use roadbed_wal::{Storage, WalError};
 
+use crate::store::above;
+
 /// Moves every file of `dir` but its lock into the first free folder `aside/NAME-1`, `aside/NAME-2`, …
 ///
 /// Must be called while no log is open on `dir`, by whoever holds the store's lock.
@@ -29,6 +31,10 @@ pub(super) fn set_aside(storage: &dyn Storage, dir: &Path, aside: &Path, name: &
         attempt += 1;
     };
     storage.create_dir(&target).map_err(|error| io("create", &target, error))?;
+    // An attempt that failed may have made them, and not their entries durable: nothing goes into what could vanish.
+    for above in [above(aside), aside] {
+        storage.sync_dir(above, roadbed_wal::SyncPoint::Parent).map_err(|error| io("sync", above, error))?;
+    }
     let mut files = storage.list(dir).map_err(|error| io("list", dir, error))?.unwrap_or_default();
     // Descending: the record of the end, then the newest segment first. What a crash half-way leaves is a log that ends
     // earlier, not a damaged one, and the next call moves the rest.

@@ -17,10 +17,25 @@ use super::chain::Chain;
 
 /// What came of a start.
 pub(super) enum Start {
-    Running(Recovered, Box<Parts>),
+    Running(Recovered, Box<Node>),
     Refused(StartError),
     /// A worker failed for good, or the power did.
     Ended(String),
+}
+
+/// A node that has just recovered.
+pub(super) struct Node {
+    parts: Parts,
+    qcs: Side<VerifiedQc>,
+    blocks: Side<VerifiedBlock>,
+}
+
+impl Node {
+    /// Lets both logs do their housekeeping to the end: then something vouches for all that is durable.
+    pub(super) fn idle(&mut self) {
+        self.qcs.idle();
+        self.blocks.idle();
+    }
 }
 
 struct Side<R: Record> {
@@ -44,6 +59,10 @@ impl<R: Record> Side<R> {
         if let Some(life) = &mut self.life {
             life.order(order);
         }
+    }
+
+    fn idle(&mut self) {
+        while let Some((true, _)) = self.life.as_mut().map(LogLife::idle) {}
     }
 
     fn work(&mut self, inputs: &mut VecDeque<Input>) {
@@ -90,7 +109,9 @@ pub(super) fn recover(disk: &SimStorage, chain: &Chain, config: &Config) -> Star
                 Effect::Load { first, verify_from, next_block, next_qc } => {
                     inputs.push_back(Input::Loaded(parts.load(first, verify_from, next_block, next_qc)));
                 }
-                Effect::Running(recovered) => return Start::Running(recovered, Box::new(parts)),
+                Effect::Running(recovered) => {
+                    return Start::Running(recovered, Box::new(Node { parts, qcs, blocks }));
+                }
                 Effect::Stop(StopReason::Start(error)) => return Start::Refused(error),
                 Effect::Stop(reason) => return Start::Ended(reason.to_string()),
                 _ => {}
@@ -103,7 +124,7 @@ pub(super) fn recover(disk: &SimStorage, chain: &Chain, config: &Config) -> Star
 
 /// Reads blocks back and compares them with the chain; `may_be_damaged` lets some be missing, never other ones.
 pub(super) fn check_served(
-    parts: &Parts,
+    node: &Node,
     recovered: &Recovered,
     chain: &Chain,
     stride: u64,
@@ -111,7 +132,7 @@ pub(super) fn check_served(
 ) {
     let mut number = recovered.first.0;
     while number < recovered.next_block.0 {
-        match parts.read(&Read::GlobalBlock(BlockNumber(number))) {
+        match node.parts.read(&Read::GlobalBlock(BlockNumber(number))) {
             Ok(Answer::GlobalBlock(block)) => {
                 assert!(
                     block.number.0 == number && chain.has(&block),

@@ -332,6 +332,7 @@ impl World {
         self.use_disk(SimStorage::new(seed).direct(seed.is_multiple_of(2)));
         self.old.clear();
         (self.process, self.lingering) = (None, None);
+        self.callers_are_cut_off();
         self.ledger = Ledger::new(self.chain.first_block);
     }
 
