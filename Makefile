@@ -26,6 +26,7 @@ run: ## The demo validator, data in ./data; ARGS="--blocks 1000 --json" for more
 
 .PHONY: test
 test: ## Every test; ROADBED_REQUIRE_ALL=1 makes a skipped one a failure
+	$(call stage,tools for tests,tests/setup.sh)
 ifeq ($(NEXTEST),yes)
 	$(call stage,tests,$(CARGO) nextest run --workspace --all-features --no-fail-fast)
 else

@@ -30,11 +30,13 @@ pub(super) struct Events {
 impl Events {
     /// Takes a sample every second as long as this thread's runtime runs.
     pub(super) fn start(view: Arc<View>) -> Self {
-        let history = Arc::new(Mutex::new(History::default()));
-        let (publish, newest) = watch::channel(Arc::from(""));
+        let mut history = History::default();
+        let first = sample(&view, &mut history).to_string();
+        let history = Arc::new(Mutex::new(history));
+        let (publish, newest) = watch::channel(Arc::from(first));
         let sampled = Arc::clone(&history);
         actix_web::rt::spawn(async move {
-            let mut ticks = tokio::time::interval(EVERY);
+            let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
