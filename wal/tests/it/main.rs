@@ -18,6 +18,7 @@ mod fuzz;
 mod golden;
 mod kills;
 mod model;
+mod reader_races;
 mod readers;
 mod real_disk;
 mod script;
