@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 ARGS ?=
 SEED ?=
-SECONDS_MAX ?= 3600
+SECONDS_MAX ?=
 CARGO ?= cargo
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export SEED SECONDS_MAX
@@ -45,6 +45,10 @@ lint: ## Formatting, clippy, rustdoc and licences, warnings denied
 fmt: ## Format everything
 	$(CARGO) fmt --all
 
+.PHONY: docs
+docs: ## Write docs/metrics.md and docs/metrics.json anew from the code
+	ROADBED_WRITE_DOCS=1 $(CARGO) test --quiet --package roadbed-tests --test it pages_about_metrics
+
 .PHONY: bench
 bench: ## Benchmarks beside their physical limits, into target/bench/report.json
 	$(CARGO) run --release --package roadbed-benches -- $(ARGS)
@@ -57,6 +61,10 @@ bench-peers: ## The log beside other logs, into target/bench/peers.json; a build
 sync-audit: ## Every sync point of the log beside the test that fails without it
 	$(CARGO) test --package roadbed-wal --all-features --test it sync_audit -- --nocapture
 
+.PHONY: sim
+sim: ## The simulator on all cores for SECONDS_MAX seconds (240); SEED=n replays one run and makes its failure small
+	$(CARGO) run --release --package roadbed-tests --bin sim
+
 .PHONY: soak
 soak: ## Random faults under load for SECONDS_MAX seconds (3600); SEED=n replays one round
-	ROADBED_CHAOS_SECONDS=$(SECONDS_MAX) $(CARGO) test --release --package roadbed-tests --test chaos -- --nocapture
+	ROADBED_CHAOS_SECONDS=$(or $(SECONDS_MAX),3600) $(CARGO) test --release --package roadbed-tests --test chaos -- --nocapture

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::thread;
 
 use actix::System;
-use roadbed_messages::Committee;
+use prometheus::Registry;
 use roadbed_messages::api::{StartError, StopReason};
+use roadbed_messages::{Committee, Timestamp};
 use roadbed_wal::{FileSystem, Storage};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::handle::Roadbed;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Registration};
 use crate::state::core::Core;
 use crate::state::{
-    Disk, Environment, IoThreads, Replies, Space, State, StateParts, StopCell, configured_options,
+    Disk, Environment, IoThreads, Replies, Space, State, StateParts, StopCell, WallClock, configured_options,
+    system_clock,
 };
 use crate::store::{SpaceSampler, StorePaths, prepare};
 use crate::supervision::{Ended, Faults, panic_message, spawn_watched};
@@ -28,6 +30,8 @@ pub struct Builder {
     place: Option<Place>,
     storage: Arc<dyn Storage>,
     faults: Faults,
+    clock: WallClock,
+    registry: Option<Registry>,
 }
 
 enum Place {
@@ -43,6 +47,8 @@ impl Builder {
             place: None,
             storage: Arc::new(FileSystem),
             faults: Faults::default(),
+            clock: system_clock(),
+            registry: None,
         }
     }
 
@@ -76,6 +82,39 @@ impl Builder {
         self
     }
 
+    /// Exports metrics through this registry, under names that begin with `roadbed_`. They stay there, with the state
+    /// `stopped` after the end, until the last handle is dropped.
+    ///
+    /// Each instance needs a registry of its own; one with common labels tells several apart in one scrape. Without
+    /// this call nothing is exported, and what is only exported is not counted. The type is that of the crate
+    /// `prometheus`, which is re-exported as [`roadbed::prometheus`](crate::prometheus).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use roadbed::Roadbed;
+    /// use roadbed::prometheus::{Registry, TextEncoder};
+    /// use roadbed_messages::testing;
+    ///
+    /// let registry = Registry::new();
+    /// let committee = testing::committee(7, 4).committee;
+    /// let roadbed = Roadbed::builder(committee).in_memory().metrics(&registry).start().await?;
+    /// let text = TextEncoder::new().encode_to_string(&registry.gather())?;
+    /// assert!(text.contains("roadbed_state{state=\"running\"} 1"));
+    /// # roadbed.shutdown().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub fn metrics(mut self, registry: &Registry) -> Self {
+        self.registry = Some(registry.clone());
+        self
+    }
+
+    /// Replaces the clock that latencies since the production of a block are measured with; by default the system's.
+    /// For chains whose time is not the world's, and for tests. Nothing but metrics depends on it.
+    pub fn wall_clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
     /// Starts it on a thread of its own; answers when recovery is done.
     ///
     /// # Errors
@@ -87,7 +126,13 @@ impl Builder {
             return Err(StartError::Config("call data_dir(path) or in_memory() on the builder".to_owned()));
         }
         let stop = StopCell::default();
-        let metrics = Arc::new(Metrics::default());
+        let first_block = self.committee.first_block();
+        let metrics = Arc::new(Metrics::new(self.registry.is_some(), self.config.hung_after, first_block));
+        let registration = self
+            .registry
+            .clone()
+            .map(|registry| Registration::new(registry, Arc::clone(&metrics)))
+            .transpose()?;
         let (started, wait) = oneshot::channel();
         let (addr_sender, addr) = oneshot::channel();
         let (thread_stop, thread_metrics) = (stop.clone(), Arc::clone(&metrics));
@@ -111,7 +156,7 @@ impl Builder {
         match wait.await {
             Ok(Ok(recovered)) => {
                 let addr = addr.await.map_err(|_| failed("State ended while it started".to_owned()))?;
-                Ok(Roadbed::new(addr, stop, recovered, metrics))
+                Ok(Roadbed::new(addr, stop, recovered, metrics, registration))
             }
             // Until everything has ended the directory is not free.
             Ok(Err(error)) => {
@@ -123,8 +168,12 @@ impl Builder {
     }
 
     /// Takes the directory's lock and makes the store, if there is a directory.
-    fn environment(self, metrics: Arc<Metrics>, io_threads: IoThreads) -> Result<Environment, StartError> {
-        let Self { committee, config, place, storage, faults } = self;
+    pub(crate) fn environment(
+        self,
+        metrics: Arc<Metrics>,
+        io_threads: IoThreads,
+    ) -> Result<Environment, StartError> {
+        let Self { committee, config, place, storage, faults, clock, registry: _ } = self;
         let disk = match place {
             Some(Place::Dir(dir)) => {
                 let paths = StorePaths::new(dir);
@@ -134,7 +183,10 @@ impl Builder {
             }
             _ => None,
         };
-        Ok(Environment { committee, config, faults, metrics, disk, io_threads })
+        if let Some(disk) = &disk {
+            metrics.set_readers(disk.readers());
+        }
+        Ok(Environment { committee, config, faults, metrics, clock, disk, io_threads })
     }
 }
 
@@ -151,6 +203,7 @@ fn run(
     let disk = environment.disk.as_ref().map(|disk| (Arc::clone(&disk.storage), disk.paths.dir.clone()));
     let core = Core::new(environment.committee.clone(), environment.config.clone(), with_logs, seed);
     let replies = Replies::default();
+    let metrics = Arc::clone(&environment.metrics);
     let parts = StateParts { core, environment, started, stop: stop.clone(), replies: replies.clone() };
     let system = System::new();
     let (ended_sender, ended) = oneshot::channel();
@@ -164,6 +217,7 @@ fn run(
             };
             // After an ordered end the reason is set already, and this one is not taken.
             let reason = StopReason::StateFailed { error };
+            metrics.state_ended(&reason);
             stop_on_end.set(reason.clone());
             replies.state_failed(&reason);
             // The receiver lives as long as the System runs.

@@ -15,7 +15,7 @@ use roadbed_messages::{
 };
 
 use crate::builder::Builder;
-use crate::metrics::{Metrics, Stats};
+use crate::metrics::{Health, Metrics, Registration, Stats};
 use crate::state::{State, StopCell};
 use crate::subscription::Subscription;
 
@@ -48,6 +48,8 @@ struct Inner {
     stop: StopCell,
     recovered: Recovered,
     metrics: Arc<Metrics>,
+    /// Ends the export with the last handle.
+    _registration: Option<Registration>,
 }
 
 impl Drop for Inner {
@@ -67,8 +69,10 @@ impl Roadbed {
         stop: StopCell,
         recovered: Recovered,
         metrics: Arc<Metrics>,
+        registration: Option<Registration>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { addr, stop, recovered, metrics }) }
+        let _registration = registration;
+        Self { inner: Arc::new(Inner { addr, stop, recovered, metrics, _registration }) }
     }
 
     /// State's address, for the typed messages of [`roadbed_messages::api`].
@@ -85,6 +89,18 @@ impl Roadbed {
     pub fn stats(&self) -> Stats {
         let metrics = &self.inner.metrics;
         Stats { qcs: metrics.wal(WalKind::Qcs).snapshot(), blocks: metrics.wal(WalKind::Blocks).snapshot() }
+    }
+
+    /// The newest snapshot that State has published: at every change of a worker's life, and a few times a second. Asks
+    /// no actor, so it is answered even when all of them hang; [`Roadbed::status`] is exact.
+    pub fn snapshot(&self) -> Status {
+        self.inner.metrics.published().observed.status.clone()
+    }
+
+    /// Whether it is fit to serve, for a readiness probe. Asks no actor: one that hangs, State included, is a reason
+    /// not to be ready.
+    pub fn health(&self) -> Health {
+        self.inner.metrics.health()
     }
 
     /// Resolves when the data layer has ended, with the reason. Everything that it held is free then, except what a

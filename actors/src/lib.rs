@@ -27,6 +27,9 @@ mod pruner;
 mod qc_wal;
 mod reader;
 mod recovery;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
 pub mod state;
 pub mod store;
 mod subscription;
@@ -37,7 +40,8 @@ mod wal_worker;
 pub use builder::Builder;
 pub use config::{Config, RetentionPolicy};
 pub use handle::Roadbed;
-pub use metrics::{LogStats, Stats};
+pub use metrics::{Health, LogStats, Stats};
+pub use prometheus;
 pub use state::State;
 pub use subscription::Subscription;
 
@@ -45,3 +49,8 @@ pub use subscription::Subscription;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The example of the rehearsals is compiled and run, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rehearsing.md")]
+struct Rehearsing;

@@ -6,6 +6,17 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::duration;
+use crate::tools::backup::BackupArgs;
+use crate::tools::bench::BenchArgs;
+use crate::tools::config::ConfigArgs;
+use crate::tools::crash_test::CrashTestArgs;
+use crate::tools::export::ExportArgs;
+use crate::tools::import::ImportArgs;
+use crate::tools::inspect::InspectArgs;
+use crate::tools::repair::RepairArgs;
+use crate::tools::rollback::{RollbackArgs, TruncateArgs};
+use crate::tools::status::StatusArgs;
+use crate::tools::verify::VerifyArgs;
 
 /// The data layer of a BFT validator: a demo validator, and the tools for its directory.
 #[derive(Debug, Parser)]
@@ -30,16 +41,45 @@ Logs go to stderr; RUST_LOG sets what is logged (default: warn).";
 pub(crate) enum Command {
     /// Run a demo validator: a committee of peers that sends it signed blocks, until Ctrl-C
     Run(RunArgs),
-    /// Check every byte of a directory that no node is using; changes nothing
-    Verify(VerifyArgs),
     /// Show what a directory holds, even while a node runs on it; changes nothing
     Inspect(InspectArgs),
+    /// Check every byte of a directory that no node is using; changes nothing
+    Verify(VerifyArgs),
+    /// Cut a torn tail, or start anew after a lost log; moves aside, never deletes
+    Repair(RepairArgs),
+    /// Drop the newest blocks and their QCs; they are saved first
+    Rollback(RollbackArgs),
+    /// Drop the oldest blocks and their QCs; they are saved first
+    Truncate(TruncateArgs),
+    /// Copy a store, even while a node runs on it; the copy is verified, and a node can start on it
+    Backup(BackupArgs),
+    /// Write QCs and blocks as JSON lines, or into an archive
+    Export(ExportArgs),
+    /// Verify what was exported, and append it to a store
+    Import(ImportArgs),
+    /// Ask a running node how it is
+    Status(StatusArgs),
+    /// Measure a disk against what a validator needs
+    Bench(BenchArgs),
+    /// Kill a node again and again, and check what it recovers
+    CrashTest(CrashTestArgs),
+    /// Show or check the settings of a run, and where each comes from
+    Config(ConfigArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Flags of `roadbed run`. The last of several counts, so that a script's own can be followed by others.
 #[derive(Clone, Debug, Args)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, allow_negative_numbers = true)]
 pub(crate) struct RunArgs {
+    /// Read settings from a TOML file; flags and the environment go before it
+    #[arg(long, env = "ROADBED_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Directory of the store; made if it is missing
     #[arg(long, env = "ROADBED_DIR", default_value = "data", value_name = "DIR")]
     pub(crate) dir: PathBuf,
@@ -96,27 +136,44 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
 }
 
-/// Flags of `roadbed verify`.
-#[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
-    /// Directory of the store
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// Also decode everything and check signatures and hashes against committee.json
-    #[arg(long)]
-    pub(crate) deep: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
+impl Command {
+    /// The word on the command line, which is also in the schema of its report.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Verify(_) => "verify",
+            Self::Inspect(_) => "inspect",
+            Self::Repair(_) => "repair",
+            Self::Rollback(_) => "rollback",
+            Self::Truncate(_) => "truncate",
+            Self::Backup(_) => "backup",
+            Self::Export(_) => "export",
+            Self::Import(_) => "import",
+            Self::Status(_) => "status",
+            Self::Bench(_) => "bench",
+            Self::CrashTest(_) => "crash-test",
+            Self::Config(_) => "config",
+            Self::Completions { .. } => "completions",
+        }
+    }
 
-/// Flags of `roadbed inspect`.
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// Directory of the store
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether the report is wanted as JSON.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Run(args) => args.json,
+            Self::Verify(args) => args.json,
+            Self::Inspect(args) => args.json,
+            Self::Repair(args) => args.common.json,
+            Self::Rollback(args) => args.common.json,
+            Self::Truncate(args) => args.common.json,
+            Self::Backup(args) => args.json,
+            Self::Export(args) => args.json,
+            Self::Import(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Bench(args) => args.json,
+            Self::CrashTest(args) => args.json,
+            Self::Config(args) => args.run().json,
+            Self::Completions { .. } => false,
+        }
+    }
 }

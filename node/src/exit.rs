@@ -35,6 +35,24 @@ pub(crate) enum Code {
     ChainCheck = 9,
 }
 
+impl Code {
+    /// The name that reports have in `result`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "ok",
+            Self::Failure => "failed",
+            Self::Usage => "usage",
+            Self::Corrupt => "corrupt",
+            Self::TornTail => "torn_tail",
+            Self::InUse => "in_use",
+            Self::NewerFormat => "newer_format",
+            Self::Refused => "refused",
+            Self::Escalated => "escalated",
+            Self::ChainCheck => "chain_check_failed",
+        }
+    }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
         Self::from(code as u8)
@@ -66,6 +84,38 @@ pub(crate) enum NodeError {
         /// The flags of this run.
         wanted: String,
     },
+    /// The directory was made with another seed or committee.
+    #[error("{} belongs to another chain: it was made with {found}, this run has {wanted}: run with the former, or \
+             choose another --dir", dir.display())]
+    OtherChain {
+        /// The directory.
+        dir: PathBuf,
+        /// The flags that it was made with, as far as they can be told.
+        found: String,
+        /// The flags of this run.
+        wanted: String,
+    },
+    /// Logs without the marker that says whose they are.
+    #[error(
+        "{}/STORE is missing, although {} has entries: put STORE back from a backup, or let `roadbed repair` make it \
+         again from committee.json; nothing was changed",
+        dir.display(), log.display()
+    )]
+    MarkerLost {
+        /// The directory.
+        dir: PathBuf,
+        /// A log that has entries.
+        log: PathBuf,
+    },
+    /// What was asked for can't be done to this directory, or would lose data.
+    #[error("{0}")]
+    Refused(String),
+    /// Durable data is damaged.
+    #[error("{0}")]
+    Damaged(String),
+    /// Something else failed.
+    #[error("{0}")]
+    Failed(String),
     /// The chain check found a difference.
     #[error("chain check failed: {0}")]
     ChainCheck(Box<ChainCheckError>),
@@ -119,9 +169,15 @@ impl NodeError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Usage(_) => Code::Usage,
+            Self::Damaged(_) => Code::Corrupt,
+            Self::Failed(_) => Code::Failure,
             Self::Start(error) => start_code(error),
             Self::Stopped(reason) => stop_code(reason),
-            Self::OtherShape { .. } | Self::NoStore { .. } => Code::Refused,
+            Self::OtherShape { .. }
+            | Self::OtherChain { .. }
+            | Self::MarkerLost { .. }
+            | Self::Refused(_)
+            | Self::NoStore { .. } => Code::Refused,
             Self::ChainCheck(_) => Code::ChainCheck,
             Self::AckLog(error) if error.is_content() => Code::Usage,
             Self::Request { error, .. } if matches!(**error, Error::Damaged { .. }) => Code::Corrupt,
@@ -133,9 +189,11 @@ impl NodeError {
     /// The command to run next, where there is one that helps and the message does not name it already.
     pub(crate) fn next_command(&self, dir: Option<&Path>) -> Option<String> {
         let dir = dir?.display();
+        if matches!(self, Self::MarkerLost { .. } | Self::Start(StartError::WouldLose { .. })) {
+            return Some(format!("roadbed repair --dry-run {dir}"));
+        }
         match self.code() {
-            Code::Corrupt => Some(format!("roadbed verify --deep {dir}")),
-            Code::ChainCheck => Some(format!("roadbed verify --deep {dir}")),
+            Code::Corrupt | Code::ChainCheck => Some(format!("roadbed verify --deep {dir}")),
             Code::Escalated => Some(format!("roadbed inspect {dir}")),
             _ => None,
         }

@@ -8,8 +8,11 @@ mod client;
 mod files;
 mod fixture;
 mod rig;
+mod scrape;
+pub mod sim;
 
 pub use client::{Client, Sent};
 pub use files::{Craft, Files};
 pub use fixture::{Certified, Fixture, app_hash, certified};
 pub use rig::{Rig, settings};
+pub use scrape::{Labels, Scrape};

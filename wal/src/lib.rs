@@ -37,6 +37,7 @@ mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod storage;
+mod survey;
 mod verify;
 
 pub use entry::{Appended, Entry, EntryRef, StoredEntry};
@@ -49,4 +50,7 @@ pub use replay::Replay;
 pub use replay_parallel::ParallelReplay;
 pub use segment::SegmentInfo;
 pub use storage::{FileSystem, Listed, LockFault, LockGuard, OpenMode, Storage, StorageFile, SyncPoint};
-pub use verify::{Inspected, InspectedHeader, Report, SegmentOrigin, inspect, verify};
+pub use survey::{Surveyed, salt_of, survey};
+pub use verify::{
+    Inspected, InspectedHeader, Report, SegmentOrigin, VerifiedSegment, inspect, verify, verify_each,
+};

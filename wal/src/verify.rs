@@ -124,6 +124,33 @@ fn inspected(candidate: Candidate) -> Inspected {
 /// [`WalError::Missing`], [`WalError::Foreign`], [`WalError::NewerFormat`], or what the storage says. Damage is no
 /// error: it is in the report.
 pub fn verify(storage: &dyn Storage, dir: &Path, options: &LogOptions) -> Result<Report, WalError> {
+    verify_each(storage, dir, options, |_| {})
+}
+
+/// What [`verify_each`] tells of a segment that it has read.
+#[derive(Clone, Debug)]
+pub struct VerifiedSegment {
+    /// Its file.
+    pub path: PathBuf,
+    /// Bytes of all segment files of the log.
+    pub bytes_total: u64,
+    /// Bytes of it, up to the end of its file.
+    pub bytes: u64,
+    /// What is damaged in it, the first of it.
+    pub damage: Option<WalError>,
+}
+
+/// As [`verify`]; `each` is called with every segment that was read: the last one first, then the others from the oldest
+/// on.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_each(
+    storage: &dyn Storage,
+    dir: &Path,
+    options: &LogOptions,
+    mut each: impl FnMut(VerifiedSegment),
+) -> Result<Report, WalError> {
     options.check()?;
     let (candidates, found) = gather(storage, dir)?;
     let mut report = Report {
@@ -141,7 +168,12 @@ pub fn verify(storage: &dyn Storage, dir: &Path, options: &LogOptions) -> Result
     let Some(header) = report.keep(last.sound(&options.stream).copied())? else {
         return Ok(report);
     };
+    let bytes_total = candidates.iter().map(|candidate| candidate.bytes).sum();
+    let mut tell = |candidate: &Candidate, damage: Option<WalError>| {
+        each(VerifiedSegment { path: candidate.path.clone(), bytes_total, bytes: candidate.bytes, damage });
+    };
     let Some(judged) = report.keep(judge_last(storage, last, &header, options))? else {
+        tell(last, report.damage.last().cloned());
         return Ok(report);
     };
     report.range = judged.trim..header.base_index + judged.records.len() as u64;
@@ -157,6 +189,7 @@ pub fn verify(storage: &dyn Storage, dir: &Path, options: &LogOptions) -> Result
             check_table(storage, last, header.salt, footer.table, &judged.records, header.base_index);
         report.keep(checked)?;
     }
+    tell(last, report.damage.last().cloned());
     let Some(linked) = report.keep(chain::link(&candidates, &options.stream, judged.trim))? else {
         return Ok(report);
     };
@@ -164,6 +197,7 @@ pub fn verify(storage: &dyn Storage, dir: &Path, options: &LogOptions) -> Result
     for pair in linked.windows(2) {
         let (before, after) = (&candidates[pair[0]], &candidates[pair[1]]);
         let checked = check_sealed(storage, before, after, options);
+        tell(before, checked.as_ref().err().cloned());
         if let Some((entries, bytes)) = report.keep(checked)? {
             report.entries += entries;
             report.bytes += bytes;

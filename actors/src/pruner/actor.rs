@@ -1,5 +1,7 @@
 //! The actor: a timer, a question to State, and a request.
 
+use std::sync::Arc;
+
 use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Recipient, WrapFuture as _};
 use roadbed_messages::api::workers::{Cause, Event};
 use roadbed_messages::api::{ActorKind, PruneBefore};
@@ -7,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Retained;
 use crate::config::RetentionPolicy;
+use crate::metrics::{Metrics, Msg, Outcome};
 use crate::state::GetRetention;
 use crate::supervision::{Fault, Faults, Gate};
 
@@ -18,6 +21,9 @@ pub(crate) struct Pruner {
     retention: Recipient<GetRetention>,
     prune: Recipient<PruneBefore>,
     faults: Faults,
+    metrics: Arc<Metrics>,
+    /// When it wants to look next.
+    due: Instant,
     /// Holds it, where a pause was injected.
     gate: Option<Gate>,
     report: Box<dyn Fn(Event)>,
@@ -30,6 +36,7 @@ impl Pruner {
         retention: Recipient<GetRetention>,
         prune: Recipient<PruneBefore>,
         faults: Faults,
+        metrics: Arc<Metrics>,
         report: Box<dyn Fn(Event)>,
     ) -> Self {
         Self {
@@ -39,6 +46,8 @@ impl Pruner {
             retention,
             prune,
             faults,
+            metrics,
+            due: Instant::now(),
             gate: None,
             report,
         }
@@ -46,7 +55,20 @@ impl Pruner {
 
     /// Looks again after the interval: one round at a time, and never a spin.
     fn look_later(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_later(self.policy.interval, Self::look);
+        self.due = Instant::now() + self.policy.interval;
+        ctx.run_later(self.policy.interval, |pruner, ctx| {
+            let began = std::time::Instant::now();
+            let metrics = Arc::clone(&pruner.metrics);
+            let pruner_metrics = metrics.actor(ActorKind::Pruner);
+            pruner_metrics.mailbox_wait.observe_duration(pruner.due.elapsed());
+            pruner_metrics.seen();
+            pruner.look(ctx);
+            pruner_metrics.handled(Msg::Look, began.elapsed());
+        });
+    }
+
+    fn looked(&self, outcome: Outcome) {
+        self.metrics.actor(ActorKind::Pruner).ended(Msg::Look, outcome);
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -61,6 +83,7 @@ impl Pruner {
             }
             Some(fault) => {
                 if let Err(injected) = fault.happen(ActorKind::Pruner) {
+                    self.looked(Outcome::Error);
                     let error = injected.to_string();
                     return (self.report)(Event::Died { cause: Cause::Error, error, job: None });
                 }
@@ -75,10 +98,14 @@ impl Pruner {
                     pruner.retained.retain_from(&pruner.policy, pruner.epoch.elapsed(), &retention);
                 if retain_from > retention.cursors.first {
                     let asked = pruner.prune.send(PruneBefore { retain_from }).into_actor(pruner);
-                    ctx.spawn(asked.map(|_, pruner, ctx| pruner.look_later(ctx)));
+                    ctx.spawn(asked.map(|answer, pruner, ctx| {
+                        pruner.looked(Outcome::from(&answer));
+                        pruner.look_later(ctx);
+                    }));
                     return;
                 }
             }
+            pruner.looked(Outcome::Ok);
             pruner.look_later(ctx);
         }));
     }

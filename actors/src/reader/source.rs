@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use roadbed_messages::api::WalKind;
 use roadbed_messages::{
     Block, BlockNumber, Committee, FullCommitQc, GlobalBlock, HeaderHash, VerifiedBlock, VerifiedQc, codec,
     verify_block, verify_qc,
 };
-use roadbed_wal::{Reader, StoredEntry, WalError};
+use roadbed_wal::{Reader, WalError};
 
 use super::ReaderSlot;
 use crate::block_wal::digest_of;
+use crate::metrics::{Corruption, Metrics};
 use crate::state::core::{Answer, Read, ReadError};
 
 /// A reply to a stream ends with the block that reaches this many bytes.
@@ -26,6 +28,7 @@ pub(crate) struct Source {
     /// QCs by the index in their log.
     qc_cache: Cache<u64, VerifiedQc, Bytes>,
     block_cache: Cache<BlockNumber, VerifiedBlock, Bytes>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +52,7 @@ impl Source {
         qcs: ReaderSlot,
         blocks: ReaderSlot,
         cache_bytes_max: u64,
+        metrics: Arc<Metrics>,
     ) -> Self {
         // QCs are small beside the blocks they finalize, and every block needs its own.
         let qc_bytes = cache_bytes_max / 4;
@@ -63,6 +67,7 @@ impl Source {
                 cache_bytes_max - qc_bytes,
                 Bytes,
             ),
+            metrics,
         }
     }
 
@@ -122,12 +127,13 @@ impl Source {
     }
 
     fn qc(&self, number: BlockNumber) -> Result<VerifiedQc, ReadError> {
-        let entry = reader(&self.qcs)?.get_by_key(number.0).map_err(|error| damaged(number, error))?;
+        let damaged = |error: String| self.damaged(WalKind::Qcs, number, error);
+        let entry = reader(&self.qcs)?.get_by_key(number.0).map_err(|error| damaged(error.to_string()))?;
         let entry = entry.ok_or(ReadError::Missing)?;
         if let Some(qc) = self.qc_cache.get(&entry.index) {
             return Ok(qc);
         }
-        let qc = checked_qc(&self.committee, &entry).map_err(|error| damaged(number, error))?;
+        let qc = checked_qc(&self.committee, &entry.payload).map_err(damaged)?;
         // A QC that starts above the block: the one that held it was pruned.
         if !qc.range().contains(&number) {
             return Err(ReadError::Missing);
@@ -141,27 +147,37 @@ impl Source {
         if let Some(block) = self.block_cache.get(&number) {
             return Ok((qc, block));
         }
-        let entry = reader(&self.blocks)?.get(number.0).map_err(|error| damaged(number, error))?;
+        let damaged = |error: String| self.damaged(WalKind::Blocks, number, error);
+        let entry = reader(&self.blocks)?.get(number.0).map_err(|error| damaged(error.to_string()))?;
         let entry = entry.ok_or(ReadError::Missing)?;
-        let block = checked_block(&self.committee, &entry).map_err(|error| damaged(number, error))?;
-        qc.match_block(number, &block).map_err(|error| damaged(number, error))?;
+        let block = checked_block(&self.committee, &entry.payload).map_err(damaged)?;
+        qc.match_block(number, &block).map_err(|error| damaged(error.to_string()))?;
         self.block_cache.insert(number, block.clone());
         Ok((qc, block))
     }
 }
 
-/// A stored QC as untrusted input: decoded strictly, verified in full.
-pub(crate) fn checked_qc(committee: &Committee, entry: &StoredEntry) -> Result<VerifiedQc, String> {
-    verify_qc(committee, Arc::new(decoded_qc(entry)?)).map_err(|error| error.to_string())
+impl Source {
+    /// What a log holds of a block can't be served: counted, and told to whoever asked.
+    fn damaged(&self, wal: WalKind, number: BlockNumber, detail: String) -> ReadError {
+        self.metrics.wal(wal).corrupt(Corruption::Serving);
+        tracing::error!(%wal, number = number.0, detail, "what is stored can't be served");
+        ReadError::Damaged { number, detail }
+    }
 }
 
-pub(crate) fn decoded_qc(entry: &StoredEntry) -> Result<FullCommitQc, String> {
-    codec::decode(&entry.payload).map_err(|error| error.to_string())
+/// A stored QC as untrusted input: decoded strictly, verified in full.
+fn checked_qc(committee: &Committee, payload: &[u8]) -> Result<VerifiedQc, String> {
+    verify_qc(committee, Arc::new(decoded_qc(payload)?)).map_err(|error| error.to_string())
+}
+
+pub(crate) fn decoded_qc(payload: &[u8]) -> Result<FullCommitQc, String> {
+    codec::decode(payload).map_err(|error| error.to_string())
 }
 
 /// A stored block as untrusted input: decoded strictly, its payload hashed. It still has to match its QC.
-pub(crate) fn checked_block(committee: &Committee, entry: &StoredEntry) -> Result<VerifiedBlock, String> {
-    let block: Block = codec::decode(&entry.payload).map_err(|error| error.to_string())?;
+pub(crate) fn checked_block(committee: &Committee, payload: &[u8]) -> Result<VerifiedBlock, String> {
+    let block: Block = codec::decode(payload).map_err(|error| error.to_string())?;
     verify_block(committee, Arc::new(block)).map_err(|error| error.to_string())
 }
 

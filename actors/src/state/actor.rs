@@ -8,16 +8,19 @@ use roadbed_messages::api::workers::{CallId, Event, Loaded, Report};
 use roadbed_messages::api::{
     ActorKind, Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, GetStatus, NeedBlock,
     NextBlock, PruneBefore, PushAppHash, PushBlock, PushQc, Recovered, Shutdown, StartError, StopReason,
-    Subscribe, TryGetBlock, WalKind,
+    Subscribe, TryGetBlock,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::StopCell;
 use super::core::{Answer, Core, Effect, Input, ReadError, Request, Retention};
+use super::meter::Meter;
 use super::replies::{Deferred, FromAnswer, Replies};
 use super::workers::{Beat, Environment, Lives};
+use crate::metrics::{Msg, Outcome, Phase};
 use crate::reader::{ReaderPool, Source};
+use crate::supervision::Heartbeat;
 
 /// Asks what the retention policies need to know.
 #[derive(Clone, Copy, Debug, Message)]
@@ -39,6 +42,11 @@ struct ReadDone(CallId, Result<Answer, ReadError>);
 #[rtype(result = "()")]
 struct LoadDone(Result<Loaded, StartError>);
 
+/// A message that State sends itself to see how long messages wait.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Probe(std::time::Instant);
+
 /// What State is made of.
 pub(crate) struct StateParts {
     pub(crate) core: Core,
@@ -54,6 +62,8 @@ pub struct State {
     core: Core,
     epoch: Instant,
     environment: Environment,
+    meter: Meter,
+    heartbeat: Heartbeat,
     lives: Lives,
     source: Option<Arc<Source>>,
     readers: Option<ReaderPool>,
@@ -66,9 +76,14 @@ pub struct State {
 
 impl State {
     pub(crate) fn new(parts: StateParts) -> Self {
+        let metrics = &parts.environment.metrics;
+        let heartbeat = Heartbeat::default();
+        metrics.actor(ActorKind::State).began(vec![heartbeat.clone()]);
         Self {
             core: parts.core,
             epoch: Instant::now(),
+            meter: Meter::new(Arc::clone(metrics), Arc::clone(&parts.environment.clock)),
+            heartbeat,
             lives: Lives::default(),
             source: parts.environment.source(),
             readers: None,
@@ -86,15 +101,35 @@ impl State {
         self.next_call += 1;
         let (deferred, reply) = Deferred::new();
         self.replies.owe(call, reply);
-        self.input(Input::Call { call, request }, ctx);
+        let span = request.span(call);
+        self.meter.arrived(call, &request, span);
+        self.input(request.msg(), Input::Call { call, request }, ctx);
         deferred
     }
 
-    fn input(&mut self, input: Input, ctx: &mut Context<Self>) {
-        for effect in self.core.handle(self.epoch.elapsed(), input) {
-            self.carry_out(effect, ctx);
-        }
-        self.arm_timer(ctx);
+    fn input(&mut self, msg: Msg, input: Input, ctx: &mut Context<Self>) {
+        let began = std::time::Instant::now();
+        self.heartbeat.clone().during(CallId(0), || {
+            let effects = self.core.handle(self.epoch.elapsed(), input);
+            let changes = |effect: &Effect| {
+                matches!(
+                    effect,
+                    Effect::Start { .. } | Effect::Retire { .. } | Effect::Running(_) | Effect::Stop(_)
+                )
+            };
+            let began_to_run = effects.iter().any(|effect| matches!(effect, Effect::Running(_)));
+            let publish = effects.iter().any(changes);
+            self.meter.settled(&self.core, began_to_run);
+            if publish {
+                self.meter.publish(&self.core);
+            }
+            for effect in effects {
+                self.meter.ordered(&effect);
+                self.carry_out(effect, ctx);
+            }
+            self.arm_timer(ctx);
+        });
+        self.meter.handled(msg, began);
     }
 
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -104,9 +139,9 @@ impl State {
                 self.lives.start(&self.environment, actor, generation, wal, &ctx.address());
             }
             Effect::Retire { actor } => self.lives.retire(actor),
-            Effect::QcWal(order) => self.lives.order_qcs(order),
-            Effect::BlockWal(order) => self.lives.order_blocks(order),
-            Effect::Verify(order) => self.lives.verify(order),
+            Effect::QcWal(order) => self.delivered(ActorKind::QcWal, self.lives.order_qcs(order)),
+            Effect::BlockWal(order) => self.delivered(ActorKind::BlockWal, self.lives.order_blocks(order)),
+            Effect::Verify(order) => self.delivered(ActorKind::Verifier, self.lives.verify(order)),
             Effect::Read { call, read } => match &self.readers {
                 Some(readers) => readers.read(call, read),
                 None => ctx.notify(ReadDone(call, Err(ReadError::Missing))),
@@ -136,6 +171,12 @@ impl State {
         }
     }
 
+    fn delivered(&self, actor: ActorKind, delivered: bool) {
+        if !delivered {
+            self.meter.undelivered(actor);
+        }
+    }
+
     /// Arms one timer for the core's next deadline.
     fn arm_timer(&mut self, ctx: &mut Context<Self>) {
         let Some(deadline) = self.core.next_deadline() else { return };
@@ -149,14 +190,16 @@ impl State {
         let delay = at.saturating_duration_since(Instant::now());
         let timer = ctx.run_later(delay, |state, ctx| {
             state.wake = None;
-            state.input(Input::Tick, ctx);
+            state.input(Msg::Timer, Input::Tick, ctx);
+            state.meter.ended(Msg::Timer, Outcome::Ok);
         });
         self.wake = Some((at, timer));
     }
 
     /// Looks at the age of running operations and at who no longer waits; then again after the interval.
     fn beat(&mut self, ctx: &mut Context<Self>) {
-        if let Err(injected) = self.environment.faults.strike(ActorKind::State) {
+        let faults = &self.environment.faults;
+        if let Err(injected) = self.heartbeat.during(CallId(0), || faults.strike(ActorKind::State)) {
             // State has no operation that may fail.
             panic!("{injected}");
         }
@@ -164,9 +207,13 @@ impl State {
             let running_for_seconds = running.map(|(running_for, _)| running_for.as_secs_f64());
             let job = running.map(|(_, job)| job);
             let event = Event::Beat { running_for_seconds, job };
-            self.input(Input::Report(Report { actor, generation, event }), ctx);
+            self.input(Msg::Timer, Input::Report(Report { actor, generation, event }), ctx);
         }
         self.forget_abandoned(ctx);
+        self.meter.ended(Msg::Timer, Outcome::Ok);
+        self.meter.publish(&self.core);
+        self.environment.metrics.actor(ActorKind::State).seen();
+        ctx.address().do_send(Probe(std::time::Instant::now()));
         ctx.run_later(self.environment.config.beat_interval, Self::beat);
     }
 
@@ -183,8 +230,10 @@ impl State {
     }
 
     fn forget_abandoned(&mut self, ctx: &mut Context<Self>) {
-        for call in self.replies.take_abandoned() {
-            self.input(Input::Forget { call }, ctx);
+        let abandoned = self.replies.take_abandoned();
+        self.meter.abandoned(&abandoned);
+        for call in abandoned {
+            self.input(Msg::Timer, Input::Forget { call }, ctx);
         }
     }
 }
@@ -201,7 +250,7 @@ impl Actor for State {
                 Err(error) => panic!("can't start the readers' threads: {error}"),
             }
         }
-        self.input(Input::Begin, ctx);
+        self.input(Msg::Timer, Input::Begin, ctx);
         self.beat(ctx);
     }
 }
@@ -263,12 +312,19 @@ impl Handler<GetRetention> for State {
     type Result = Result<Retention, Error>;
 
     fn handle(&mut self, _: GetRetention, _: &mut Context<Self>) -> Self::Result {
-        let mut retention = self.core.retention();
-        if let Some(reader) = self.environment.reader(WalKind::Blocks) {
-            let sizes = reader.segments().into_iter();
-            retention.sizes_bytes = sizes.map(|segment| (BlockNumber(segment.base), segment.bytes)).collect();
-        }
+        let began = std::time::Instant::now();
+        let retention = self.environment.retention(&self.core);
+        self.meter.handled(Msg::GetRetention, began);
+        self.meter.ended(Msg::GetRetention, Outcome::Ok);
         Ok(retention)
+    }
+}
+
+impl Handler<Probe> for State {
+    type Result = ();
+
+    fn handle(&mut self, Probe(sent): Probe, _: &mut Context<Self>) {
+        self.environment.metrics.actor(ActorKind::State).mailbox_wait.observe_duration(sent.elapsed());
     }
 }
 
@@ -276,7 +332,14 @@ impl Handler<Report> for State {
     type Result = ();
 
     fn handle(&mut self, report: Report, ctx: &mut Context<Self>) {
-        self.input(Input::Report(report), ctx);
+        let publish =
+            matches!(report.event, Event::Up | Event::Opened { .. } | Event::Closed | Event::Refused(_));
+        self.meter.reported(&report, self.core.counts(&report));
+        self.input(Msg::Report, Input::Report(report), ctx);
+        self.meter.ended(Msg::Report, Outcome::Ok);
+        if publish {
+            self.meter.publish(&self.core);
+        }
     }
 }
 
@@ -284,7 +347,9 @@ impl Handler<ReadDone> for State {
     type Result = ();
 
     fn handle(&mut self, ReadDone(call, result): ReadDone, ctx: &mut Context<Self>) {
-        self.input(Input::ReadDone { call, result }, ctx);
+        let outcome = Outcome::from(&result);
+        self.input(Msg::ReadDone, Input::ReadDone { call, result }, ctx);
+        self.meter.ended(Msg::ReadDone, outcome);
     }
 }
 
@@ -292,7 +357,8 @@ impl Handler<Space> for State {
     type Result = ();
 
     fn handle(&mut self, Space(free_bytes): Space, ctx: &mut Context<Self>) {
-        self.input(Input::Space { free_bytes }, ctx);
+        self.input(Msg::Space, Input::Space { free_bytes }, ctx);
+        self.meter.ended(Msg::Space, Outcome::Ok);
     }
 }
 
@@ -300,6 +366,9 @@ impl Handler<LoadDone> for State {
     type Result = ();
 
     fn handle(&mut self, LoadDone(result): LoadDone, ctx: &mut Context<Self>) {
-        self.input(Input::Loaded(result), ctx);
+        let outcome = Outcome::from(&result);
+        self.meter.phase_ends(Phase::Load);
+        self.input(Msg::LoadDone, Input::Loaded(result), ctx);
+        self.meter.ended(Msg::LoadDone, outcome);
     }
 }

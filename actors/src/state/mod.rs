@@ -5,13 +5,17 @@
 
 mod actor;
 pub mod core;
+mod meter;
 mod replies;
 mod stop;
 mod workers;
 
 pub use actor::{GetRetention, State};
 pub(crate) use actor::{Space, StateParts};
+pub(crate) use meter::system_clock;
 pub use replies::Deferred;
 pub(crate) use replies::Replies;
 pub(crate) use stop::StopCell;
-pub(crate) use workers::{Disk, Environment, IoThreads, configured_options};
+#[cfg(feature = "sim")]
+pub(crate) use workers::LogPlace;
+pub(crate) use workers::{Disk, Environment, IoThreads, WallClock, configured_options};

@@ -10,11 +10,11 @@ use roadbed_messages::api::workers::{
     CallId, Cause, Event, Generation, Order, Report, VerifyJob, WalOrder, WalStart,
 };
 use roadbed_messages::api::{ActorKind, WalKind};
-use roadbed_messages::{BlockNumber, Committee, VerifiedBlock, VerifiedQc};
+use roadbed_messages::{BlockNumber, Committee, Timestamp, VerifiedBlock, VerifiedQc};
 use roadbed_wal::{LogOptions, Reader, Storage};
 
 use super::State;
-use super::core::APPEND_ORDERS_MAX;
+use super::core::{APPEND_ORDERS_MAX, Core, Retention};
 use crate::block_wal::BlockWal;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -25,7 +25,10 @@ use crate::recovery::Load;
 use crate::store::{StoreLock, StorePaths, log_options};
 use crate::supervision::{Ended, Faults, Heartbeat, spawn_watched};
 use crate::verifier::{PoolContext, Verifier, start as start_pool};
-use crate::wal_worker::{LogContext, Record, Tenancy, ThreadContext, WalActor, Worker};
+use crate::wal_worker::{LogContext, Record, Stamped, Tenancy, ThreadContext, WalActor, Worker};
+
+/// Tells the time that blocks are made at.
+pub(crate) type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What outlives every life: configuration, storage, counters.
 pub(crate) struct Environment {
@@ -33,6 +36,7 @@ pub(crate) struct Environment {
     pub(crate) config: Config,
     pub(crate) faults: Faults,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: WallClock,
     pub(crate) io_threads: IoThreads,
     /// `None` without a directory.
     pub(crate) disk: Option<Disk>,
@@ -49,9 +53,9 @@ pub(crate) struct Disk {
 
 /// What the lives of one log's worker hand on to each other.
 #[derive(Clone, Debug, Default)]
-struct LogPlace {
-    reader: ReaderSlot,
-    tenancy: Tenancy,
+pub(crate) struct LogPlace {
+    pub(crate) reader: ReaderSlot,
+    pub(crate) tenancy: Tenancy,
 }
 
 impl Disk {
@@ -59,7 +63,12 @@ impl Disk {
         Self { storage, paths, lock: Arc::new(lock), qcs: LogPlace::default(), blocks: LogPlace::default() }
     }
 
-    fn place(&self, wal: WalKind) -> &LogPlace {
+    /// Of the QC log and of the block log.
+    pub(crate) fn readers(&self) -> [ReaderSlot; 2] {
+        [self.qcs.reader.clone(), self.blocks.reader.clone()]
+    }
+
+    pub(crate) fn place(&self, wal: WalKind) -> &LogPlace {
         match wal {
             WalKind::Qcs => &self.qcs,
             WalKind::Blocks => &self.blocks,
@@ -80,7 +89,14 @@ impl Environment {
     pub(crate) fn source(&self) -> Option<Arc<Source>> {
         let disk = self.disk.as_ref()?;
         let (qcs, blocks) = (disk.qcs.reader.clone(), disk.blocks.reader.clone());
-        Some(Arc::new(Source::new(self.committee.clone(), qcs, blocks, self.config.read_cache_bytes_max)))
+        let metrics = Arc::clone(&self.metrics);
+        Some(Arc::new(Source::new(
+            self.committee.clone(),
+            qcs,
+            blocks,
+            self.config.read_cache_bytes_max,
+            metrics,
+        )))
     }
 
     /// The reader of a log's latest opening.
@@ -99,6 +115,7 @@ impl Environment {
             committee: self.committee.clone(),
             qcs: self.reader(WalKind::Qcs),
             blocks: self.reader(WalKind::Blocks),
+            metrics: Arc::clone(&self.metrics),
             threads: self.config.verify_threads,
             memory_bytes_max: self.config.memory_bytes_max,
             first,
@@ -108,22 +125,37 @@ impl Environment {
         }
     }
 
+    /// What a log's driver needs.
+    pub(crate) fn log_context(&self, disk: &Disk, wal: WalKind) -> LogContext {
+        LogContext {
+            committee: self.committee.clone(),
+            storage: Arc::clone(&disk.storage),
+            dir: disk.paths.log(wal),
+            aside: disk.paths.aside(),
+            options: configured_options(&self.committee, &self.config, wal),
+            group_bytes_max: self.config.group_bytes_max,
+            metrics: Arc::clone(self.metrics.wal(wal)),
+            reader: disk.place(wal).reader.clone(),
+        }
+    }
+
+    /// What the retention policies need to know.
+    pub(crate) fn retention(&self, core: &Core) -> Retention {
+        let mut retention = core.retention();
+        if let Some(reader) = self.reader(WalKind::Blocks) {
+            let sizes = reader.segments().into_iter();
+            retention.sizes_bytes = sizes.map(|segment| (BlockNumber(segment.base), segment.bytes)).collect();
+        }
+        retention
+    }
+
     fn thread_context(&self, disk: &Disk, wal: WalKind, heartbeat: Heartbeat) -> ThreadContext {
         let place = disk.place(wal);
         ThreadContext {
-            log: LogContext {
-                committee: self.committee.clone(),
-                storage: Arc::clone(&disk.storage),
-                dir: disk.paths.log(wal),
-                aside: disk.paths.aside(),
-                options: configured_options(&self.committee, &self.config, wal),
-                group_bytes_max: self.config.group_bytes_max,
-                stats: Arc::clone(self.metrics.wal(wal)),
-                reader: place.reader.clone(),
-            },
+            log: self.log_context(disk, wal),
             tenancy: place.tenancy.clone(),
             store_lock: Arc::clone(&disk.lock),
-            worker: Worker { heartbeat, faults: self.faults.clone() },
+            worker: Worker { heartbeat, faults: self.faults.clone(), metrics: Arc::clone(&self.metrics) },
         }
     }
 }
@@ -218,6 +250,19 @@ impl Lives {
             (ActorKind::Pruner, _) => self.pruner = start_pruner(environment, &reporter),
             (actor, _) => unreachable!("{actor} is not a worker that starts like this"),
         }
+        environment.metrics.actor(actor).began(self.heartbeats(actor));
+    }
+
+    fn heartbeats(&self, actor: ActorKind) -> Vec<Heartbeat> {
+        fn of<A: Actor>(life: Option<&Life<A>>) -> Vec<Heartbeat> {
+            life.map_or(Vec::new(), |life| life.heartbeats.clone())
+        }
+        match actor {
+            ActorKind::QcWal => of(self.qc_wal.as_ref()),
+            ActorKind::BlockWal => of(self.block_wal.as_ref()),
+            ActorKind::Verifier => of(self.verifier.as_ref()),
+            ActorKind::Pruner | ActorKind::State => Vec::new(),
+        }
     }
 
     fn start_wal<R: Record>(
@@ -228,7 +273,7 @@ impl Lives {
     ) -> Option<Life<WalActor<R>>> {
         let disk = environment.disk.as_ref().expect("WAL actors start only where there is a directory");
         // Room for every order that State may give at once, and for the first and last one.
-        let (orders, queue) = bounded::<WalOrder<R>>(APPEND_ORDERS_MAX + 3);
+        let (orders, queue) = bounded::<Stamped<WalOrder<R>>>(APPEND_ORDERS_MAX + 3);
         let heartbeat = Heartbeat::default();
         let context = environment.thread_context(disk, R::WAL, heartbeat.clone());
         let (ended, end) = bounded::<()>(0);
@@ -258,16 +303,19 @@ impl Lives {
         }
     }
 
-    pub(super) fn order_qcs(&self, order: Order<WalOrder<VerifiedQc>>) {
-        send(self.qc_wal.as_ref(), order);
+    /// Answers whether there was a life to take it.
+    pub(super) fn order_qcs(&self, order: Order<WalOrder<VerifiedQc>>) -> bool {
+        send(self.qc_wal.as_ref(), order)
     }
 
-    pub(super) fn order_blocks(&self, order: Order<WalOrder<VerifiedBlock>>) {
-        send(self.block_wal.as_ref(), order);
+    /// Answers whether there was a life to take it.
+    pub(super) fn order_blocks(&self, order: Order<WalOrder<VerifiedBlock>>) -> bool {
+        send(self.block_wal.as_ref(), order)
     }
 
-    pub(super) fn verify(&self, order: Order<VerifyJob>) {
-        send(self.verifier.as_ref(), order);
+    /// Answers whether there was a life to take it.
+    pub(super) fn verify(&self, order: Order<VerifyJob>) -> bool {
+        send(self.verifier.as_ref(), order)
     }
 
     /// For each worker with threads: how long its oldest running operation has been running, and its job.
@@ -293,15 +341,17 @@ impl Lives {
     }
 }
 
-fn send<A, T>(life: Option<&Life<A>>, order: Order<T>)
+fn send<A, T>(life: Option<&Life<A>>, order: Order<T>) -> bool
 where
     A: Actor<Context = Context<A>> + Handler<Order<T>>,
     T: Send + 'static,
 {
     // A life that is over needs no orders: State learns of its end, and gives them anew.
-    if let Some(life) = life.filter(|life| life.generation == order.generation) {
+    let life = life.filter(|life| life.generation == order.generation);
+    if let Some(life) = life {
         life.addr.do_send(order);
     }
+    life.is_some()
 }
 
 fn start_verifier(environment: &Environment, reporter: &Reporter) -> Option<Life<Verifier>> {
@@ -311,6 +361,7 @@ fn start_verifier(environment: &Environment, reporter: &Reporter) -> Option<Life
         committee: environment.committee.clone(),
         jobs_max: environment.config.verify_jobs_max,
         faults: environment.faults.clone(),
+        metrics: Arc::clone(&environment.metrics),
         heartbeats,
     };
     let report = reporter.clone();
@@ -329,11 +380,12 @@ fn start_verifier(environment: &Environment, reporter: &Reporter) -> Option<Life
 
 fn start_pruner(environment: &Environment, reporter: &Reporter) -> Option<Life<Pruner>> {
     let (policy, faults) = (environment.config.retention.clone(), environment.faults.clone());
+    let metrics = Arc::clone(&environment.metrics);
     let state = reporter.state.clone();
     let report = reporter.clone();
     let report: Box<dyn Fn(Event)> = Box::new(move |event| report.tell(event));
     reporter.spawn(Vec::new(), move |_| {
-        Pruner::new(policy, state.clone().recipient(), state.recipient(), faults, report)
+        Pruner::new(policy, state.clone().recipient(), state.recipient(), faults, metrics, report)
     })
 }
 

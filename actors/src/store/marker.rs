@@ -90,23 +90,39 @@ pub fn read_marker(storage: &dyn Storage, paths: &StorePaths) -> Result<Option<M
 }
 
 /// Writes `committee.json`, then the marker, each durable before the next.
-pub(super) fn write(
+///
+/// # Errors
+/// What the storage says.
+pub fn write_marker(
     storage: &dyn Storage,
     paths: &StorePaths,
     committee: &Committee,
 ) -> Result<(), StartError> {
-    let json = |path: &Path, result: Result<Vec<u8>, serde_json::Error>| {
-        result.map_err(|error| StartError::Failed { detail: format!("{}: {error}", path.display()) })
-    };
-    let (committee_path, marker_path) = (paths.committee(), paths.marker());
-    let committee_bytes = json(&committee_path, serde_json::to_vec_pretty(committee))?;
-    let marker_bytes = json(&marker_path, serde_json::to_vec_pretty(&Marker::new(committee)))?;
-    publish(storage, paths, &committee_path, &committee_bytes)?;
-    publish(storage, paths, &marker_path, &marker_bytes)
+    write_committee(storage, paths, committee)?;
+    publish(storage, paths, &paths.marker(), &Marker::new(committee))
+}
+
+/// Writes `committee.json` anew, durably.
+///
+/// # Errors
+/// What the storage says.
+pub fn write_committee(
+    storage: &dyn Storage,
+    paths: &StorePaths,
+    committee: &Committee,
+) -> Result<(), StartError> {
+    publish(storage, paths, &paths.committee(), committee)
 }
 
 /// Makes a file whole or not at all: written beside its name, synced, renamed, and the directory synced.
-fn publish(storage: &dyn Storage, paths: &StorePaths, path: &Path, bytes: &[u8]) -> Result<(), StartError> {
+fn publish(
+    storage: &dyn Storage,
+    paths: &StorePaths,
+    path: &Path,
+    content: &impl Serialize,
+) -> Result<(), StartError> {
+    let bytes = serde_json::to_vec_pretty(content)
+        .map_err(|error| StartError::Failed { detail: format!("{}: {error}", path.display()) })?;
     let temporary = temporary(path);
     let attempt = || -> io::Result<()> {
         for leftover in [&temporary, path] {

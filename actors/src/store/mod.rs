@@ -11,6 +11,7 @@
 //! entries are made anew, and logs that have are refused: nobody can say whose they are.
 
 mod marker;
+mod records;
 mod space;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ use roadbed_messages::{Committee, VerifiedBlock, VerifiedQc};
 use roadbed_wal::{Judged, LockFault, LockGuard, Log, LogOptions, Storage, StreamId, WalError};
 
 use crate::wal_worker::Record;
-pub use marker::{Marker, read_marker};
+pub use marker::{Marker, read_marker, write_committee, write_marker};
+pub use records::{append_block, append_qc};
 pub(crate) use space::SpaceSampler;
 
 /// The lock of a store's directory, held as long as this lives.
@@ -92,8 +94,11 @@ pub fn prepare(
     let failed = |path: &Path, error: &dyn std::fmt::Display| StartError::Failed {
         detail: format!("{}: {error}", path.display()),
     };
-    // A directory of something else gets nothing, not even a lock.
+    // A directory of something else gets nothing, not even a lock; nor does that of another chain.
     refuse_foreign(&**storage, paths)?;
+    if let Some(marker) = read_marker(&**storage, paths)? {
+        marker.check(paths, committee)?;
+    }
     storage.create_dir(&paths.dir).map_err(|error| failed(&paths.dir, &error))?;
     let lock = storage.lock(&paths.lock()).map_err(|fault| match fault {
         LockFault::Held(holder) => StartError::InUse { path: paths.dir.clone(), holder: name_holder(holder) },
@@ -108,7 +113,7 @@ pub fn prepare(
             let blocks = judge_empty::<VerifiedBlock>(storage, paths, options(WalKind::Blocks))?;
             make_log::<VerifiedQc>(qcs, paths, committee)?;
             make_log::<VerifiedBlock>(blocks, paths, committee)?;
-            marker::write(&**storage, paths, committee)?;
+            write_marker(&**storage, paths, committee)?;
         }
     }
     Ok(lock)

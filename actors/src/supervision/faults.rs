@@ -1,4 +1,4 @@
-//! Faults on demand, so that embedders can rehearse what the supervisor mends.
+//! Faults on demand, so that embedders can rehearse what the supervisor mends: `docs/rehearsing.md` says how for each.
 //!
 //! ```
 //! use roadbed::supervision::{Fault, Faults};
@@ -31,6 +31,20 @@ pub enum Fault {
     Hang(Gate),
 }
 
+/// What the next write, sync or directory sync of either log meets on its way to the disk, beneath a
+/// [`FaultyStorage`](super::FaultyStorage).
+#[derive(Clone, Debug)]
+pub enum DiskFault {
+    /// EIO; a write may have come half-way.
+    Error,
+    /// ENOSPC; a write may have come half-way.
+    Full,
+    /// A write that takes only half of what it is given, and says so.
+    ShortWrite,
+    /// It hangs until the gate opens, then goes on: a stuck disk.
+    Hang(Gate),
+}
+
 /// Holds an operation until it is opened.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
@@ -52,7 +66,7 @@ impl Gate {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pass(&self) {
+    pub(super) fn pass(&self) {
         let open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.0.1.wait_while(open, |open| !*open).unwrap_or_else(PoisonError::into_inner));
     }
@@ -67,6 +81,7 @@ struct Inner {
     /// So that looking costs one load where nothing is injected.
     count: AtomicUsize,
     queues: Mutex<BTreeMap<ActorKind, VecDeque<Fault>>>,
+    disk: Mutex<VecDeque<DiskFault>>,
     /// So that nothing is hashed where nothing is poisoned.
     poisoned: AtomicBool,
     poison: Mutex<BTreeMap<HeaderHash, Fault>>,
@@ -96,11 +111,18 @@ impl Faults {
         self.0.count.fetch_add(1, Ordering::Release);
     }
 
+    /// Queues a fault for the next write or sync of either log; several happen one after the other.
+    pub fn inject_disk(&self, fault: DiskFault) {
+        self.0.disk.lock().unwrap_or_else(PoisonError::into_inner).push_back(fault);
+        self.0.count.fetch_add(1, Ordering::Release);
+    }
+
     /// Takes back what has not happened yet.
     pub fn clear(&self) {
         let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let forgotten: usize = queues.values().map(VecDeque::len).sum();
+        let mut forgotten: usize = queues.values().map(VecDeque::len).sum();
         queues.clear();
+        forgotten += std::mem::take(&mut *self.0.disk.lock().unwrap_or_else(PoisonError::into_inner)).len();
         self.0.count.fetch_sub(forgotten, Ordering::Release);
         self.0.poison.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.0.poisoned.store(false, Ordering::Release);
@@ -134,6 +156,16 @@ impl Faults {
         }
         let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let fault = queues.get_mut(&actor)?.pop_front()?;
+        self.0.count.fetch_sub(1, Ordering::Release);
+        Some(fault)
+    }
+
+    /// The fault that was injected for the next write.
+    pub(super) fn take_disk(&self) -> Option<DiskFault> {
+        if self.outstanding() == 0 {
+            return None;
+        }
+        let fault = self.0.disk.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         self.0.count.fetch_sub(1, Ordering::Release);
         Some(fault)
     }

@@ -4,15 +4,17 @@ use actix::{Actor, ActorContext as _, Context, Handler};
 use crossbeam_channel::{Sender, TrySendError};
 use roadbed_messages::api::workers::{Generation, Order, VerifyJob};
 
+use crate::wal_worker::Stamped;
+
 /// One life of the verifier.
 pub(crate) struct Verifier {
     generation: Generation,
-    jobs: Sender<VerifyJob>,
+    jobs: Sender<Stamped<VerifyJob>>,
 }
 
 impl Verifier {
     /// An actor that feeds `jobs`, which its pool drains.
-    pub(crate) fn new(generation: Generation, jobs: Sender<VerifyJob>) -> Self {
+    pub(crate) fn new(generation: Generation, jobs: Sender<Stamped<VerifyJob>>) -> Self {
         Self { generation, jobs }
     }
 }
@@ -28,7 +30,7 @@ impl Handler<Order<VerifyJob>> for Verifier {
         if order.generation != self.generation {
             return;
         }
-        match self.jobs.try_send(order.order) {
+        match self.jobs.try_send(Stamped::now(order.order)) {
             Ok(()) => {}
             // State gives fewer jobs at once than the channel holds.
             Err(TrySendError::Full(_)) => panic!("more jobs than State may give at once"),

@@ -4,8 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Receiver;
+use roadbed_messages::api::ActorKind;
 use roadbed_messages::api::workers::VerifyJob;
 use roadbed_messages::{PayloadHash, Signature};
+
+use crate::metrics::Metrics;
+use crate::wal_worker::Stamped;
 
 /// The most jobs in one batch.
 const BATCH_JOBS_MAX: usize = 128;
@@ -17,17 +21,29 @@ const BATCH_BYTES_TARGET: usize = 8 << 20;
 
 /// The queue as one thread sees it.
 pub(super) struct Inbox {
-    queue: Receiver<VerifyJob>,
+    queue: Receiver<Stamped<VerifyJob>>,
     /// How many threads share the queue.
     threads: usize,
     claims: Arc<Claims>,
     /// What this thread takes before it looks into the queue again.
     next: VecDeque<VerifyJob>,
+    metrics: Arc<Metrics>,
 }
 
 impl Inbox {
-    pub(super) fn new(queue: Receiver<VerifyJob>, threads: usize, claims: Arc<Claims>) -> Self {
-        Self { queue, threads, claims, next: VecDeque::new() }
+    pub(super) fn new(
+        queue: Receiver<Stamped<VerifyJob>>,
+        threads: usize,
+        claims: Arc<Claims>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { queue, threads, claims, next: VecDeque::new(), metrics }
+    }
+
+    /// Notes how long a job waited.
+    fn taken(&self, job: Stamped<VerifyJob>) -> VerifyJob {
+        self.metrics.actor(ActorKind::Verifier).mailbox_wait.observe_duration(job.at.elapsed());
+        job.message
     }
 
     /// A thread's share of what is queued, up to a batch that is worth its while; waits for the first job, and answers
@@ -36,7 +52,10 @@ impl Inbox {
     /// The batch is claimed: a copy of one of its jobs, whichever thread takes it, waits for [`Inbox::finish`].
     pub(super) fn gather(&mut self) -> Option<Vec<VerifyJob>> {
         let first = loop {
-            let job = self.next.pop_front().or_else(|| self.queue.recv().ok())?;
+            let job = match self.next.pop_front() {
+                Some(job) => job,
+                None => self.taken(self.queue.recv().ok()?),
+            };
             if let Some(job) = self.claims.claim(job) {
                 break job;
             }
@@ -50,7 +69,7 @@ impl Inbox {
         while batch.len() < share
             && signatures < BATCH_SIGNATURES_TARGET
             && bytes < BATCH_BYTES_TARGET
-            && let Some(job) = self.next.pop_front().or_else(|| self.queue.try_recv().ok())
+            && let Some(job) = self.next.pop_front().or_else(|| Some(self.taken(self.queue.try_recv().ok()?)))
         {
             if job.alone {
                 self.next.push_front(job);
@@ -124,8 +143,10 @@ fn tx_bytes_in(job: &VerifyJob) -> usize {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use crossbeam_channel::unbounded;
+    use roadbed_messages::BlockNumber;
     use roadbed_messages::api::workers::CallId;
     use roadbed_messages::testing::{self, ChainShape};
 
@@ -141,11 +162,13 @@ mod tests {
             for _ in 0..copies {
                 let call = CallId(jobs.len() as u64);
                 let job = VerifyJob { call, qc: Some(qc.clone()), blocks: blocks.clone(), alone: false };
-                assert!(jobs.send(job).is_ok());
+                assert!(jobs.send(Stamped::now(job)).is_ok());
             }
         }
         let claims = Arc::new(Claims::default());
-        (Inbox::new(queue.clone(), 2, claims.clone()), Inbox::new(queue, 2, claims))
+        let metrics = Arc::new(Metrics::new(false, Duration::MAX, BlockNumber(0)));
+        let inbox = |queue| Inbox::new(queue, 2, claims.clone(), metrics.clone());
+        (inbox(queue.clone()), inbox(queue))
     }
 
     fn calls(batch: &[VerifyJob]) -> Vec<u64> {

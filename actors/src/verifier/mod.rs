@@ -10,4 +10,6 @@ mod inbox;
 mod pool;
 
 pub(crate) use actor::Verifier;
+#[cfg(feature = "sim")]
+pub(crate) use pool::Worker;
 pub(crate) use pool::{PoolContext, start};

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, bounded};
 use roadbed_messages::api::workers::{CallId, Cause, Event, Verified, VerifyJob};
@@ -11,7 +12,9 @@ use roadbed_messages::api::{ActorKind, Error};
 use roadbed_messages::{Block, Committee, Known, VerifiedBlock};
 
 use super::inbox::{Claims, Inbox};
+use crate::metrics::{Metrics, Msg};
 use crate::supervision::{Faults, Heartbeat, Injected, panic_message};
+use crate::wal_worker::Stamped;
 
 /// Checking is throughput work: at the lowest priority it does not delay State's replies.
 const NICENESS: i32 = 19;
@@ -22,6 +25,7 @@ pub(crate) struct PoolContext {
     pub(crate) committee: Committee,
     pub(crate) jobs_max: usize,
     pub(crate) faults: Faults,
+    pub(crate) metrics: Arc<Metrics>,
     /// One for each thread.
     pub(crate) heartbeats: Vec<Heartbeat>,
 }
@@ -35,17 +39,15 @@ pub(crate) struct PoolContext {
 pub(crate) fn start(
     context: &PoolContext,
     report: impl Fn(Event) + Clone + Send + 'static,
-) -> io::Result<Sender<VerifyJob>> {
+) -> io::Result<Sender<Stamped<VerifyJob>>> {
     let (jobs, queue) = bounded(context.jobs_max);
     let (claims, known) = (Arc::new(Claims::default()), Arc::new(Known::default()));
     for (index, heartbeat) in context.heartbeats.iter().enumerate() {
-        let mut inbox = Inbox::new(queue.clone(), context.heartbeats.len(), Arc::clone(&claims));
-        let worker = Worker {
-            committee: context.committee.clone(),
-            faults: context.faults.clone(),
-            heartbeat: heartbeat.clone(),
-            known: Arc::clone(&known),
-        };
+        let metrics = Arc::clone(&context.metrics);
+        let mut inbox =
+            Inbox::new(queue.clone(), context.heartbeats.len(), Arc::clone(&claims), Arc::clone(&metrics));
+        let worker =
+            Worker { heartbeat: heartbeat.clone(), known: Arc::clone(&known), ..Worker::new(context) };
         let report = report.clone();
         thread::Builder::new().name(format!("roadbed-verify-{index}")).spawn(move || {
             // Without the permission to be nice the work is the same, only less polite.
@@ -53,7 +55,10 @@ pub(crate) fn start(
                 tracing::debug!(%error, "the verifier's threads keep their priority");
             }
             while let Some(batch) = inbox.gather() {
-                if let Err(died) = worker.work_on(&batch, &report) {
+                let began = Instant::now();
+                let worked = worker.work_on(&batch, &report);
+                metrics.actor(ActorKind::Verifier).handled(Msg::Verify, began.elapsed());
+                if let Err(died) = worked {
                     return report(died);
                 }
                 inbox.finish(&batch);
@@ -64,7 +69,7 @@ pub(crate) fn start(
 }
 
 /// One thread's tools.
-struct Worker {
+pub(crate) struct Worker {
     committee: Committee,
     faults: Faults,
     heartbeat: Heartbeat,
@@ -73,9 +78,19 @@ struct Worker {
 }
 
 impl Worker {
+    /// A thread's tools, shared with no other.
+    pub(crate) fn new(context: &PoolContext) -> Self {
+        Self {
+            committee: context.committee.clone(),
+            faults: context.faults.clone(),
+            heartbeat: Heartbeat::default(),
+            known: Arc::default(),
+        }
+    }
+
     /// Verifies a batch and reports each job as soon as it is done. A panic ends the thread's life: the job that it came
     /// from is found by trying each alone, so that it harms no other's caller.
-    fn work_on(&self, batch: &[VerifyJob], report: &impl Fn(Event)) -> Result<(), Event> {
+    pub(crate) fn work_on(&self, batch: &[VerifyJob], report: &impl Fn(Event)) -> Result<(), Event> {
         let mut done = 0;
         let mut tell = |call, outcome| {
             done += 1;
@@ -115,6 +130,8 @@ impl Worker {
     /// as itself to whoever looks for threads that hang.
     fn verify(&self, jobs: &[VerifyJob], tell: &mut dyn FnMut(CallId, Verified)) -> Result<(), Injected> {
         let qcs = jobs.iter().filter_map(|job| job.qc.clone()).collect();
+        let first_call = jobs.first().map_or(0, |job| job.call.0);
+        let _span = tracing::debug_span!("verify", jobs = jobs.len(), first_call).entered();
         let first = jobs.first().map_or(CallId(0), |job| job.call);
         let mut qcs = self
             .heartbeat

@@ -4,17 +4,17 @@ use actix::{Actor, ActorContext as _, Context, Handler};
 use crossbeam_channel::{Sender, TrySendError};
 use roadbed_messages::api::workers::{Generation, Order, WalOrder};
 
-use super::Record;
+use super::{Record, Stamped};
 
 /// One life of a WAL actor.
 pub(crate) struct WalActor<R> {
     generation: Generation,
-    orders: Sender<WalOrder<R>>,
+    orders: Sender<Stamped<WalOrder<R>>>,
 }
 
 impl<R: Record> WalActor<R> {
     /// An actor that feeds `orders`, which its I/O thread drains.
-    pub(crate) fn new(generation: Generation, orders: Sender<WalOrder<R>>) -> Self {
+    pub(crate) fn new(generation: Generation, orders: Sender<Stamped<WalOrder<R>>>) -> Self {
         Self { generation, orders }
     }
 }
@@ -30,7 +30,7 @@ impl<R: Record> Handler<Order<WalOrder<R>>> for WalActor<R> {
         if order.generation != self.generation {
             return;
         }
-        match self.orders.try_send(order.order) {
+        match self.orders.try_send(Stamped::now(order.order)) {
             Ok(()) => {}
             // State gives fewer orders at once than the channel holds.
             Err(TrySendError::Full(_)) => panic!("more orders than State may give at once"),

@@ -22,7 +22,7 @@ use roadbed_wal::{Judged, Log, LogOptions, Storage, WalError};
 
 use super::Record;
 use super::set_aside::set_aside;
-use crate::metrics::WalStats;
+use crate::metrics::{Corruption, ErrorKind as FailureKind, Operation, Truncation, WalMetrics};
 use crate::reader::ReaderSlot;
 use crate::store::start_error;
 use crate::supervision::Injected;
@@ -35,7 +35,7 @@ pub(crate) struct LogContext {
     pub(crate) aside: PathBuf,
     pub(crate) options: LogOptions,
     pub(crate) group_bytes_max: u64,
-    pub(crate) stats: Arc<WalStats>,
+    pub(crate) metrics: Arc<WalMetrics>,
     pub(crate) reader: ReaderSlot,
 }
 
@@ -91,6 +91,12 @@ impl<R: Record> LogDriver<R> {
 
     /// The first step: judges what is there, or resumes at the durable point.
     pub(crate) fn begin(&mut self, report: &impl Fn(Event)) -> Result<(), Failure> {
+        let began = self.judge_or_resume(report);
+        self.note(Operation::Open, &began);
+        began
+    }
+
+    fn judge_or_resume(&mut self, report: &impl Fn(Event)) -> Result<(), Failure> {
         let left = self.log.take();
         match self.start {
             WalStart::Judge => {
@@ -130,9 +136,9 @@ impl<R: Record> LogDriver<R> {
     ) -> Result<Step<R>, Failure> {
         match order {
             WalOrder::Open(plan) => {
-                let judged = self.judged.take().ok_or(Failure::Abandoned)?;
-                self.log = Some(self.context.carry_out::<R>(judged, &plan)?);
-                self.opened(report)?;
+                let opened = self.open(&plan, report);
+                self.note(Operation::Open, &opened);
+                opened?;
             }
             WalOrder::Append { first_index, records } => {
                 if let Some(next) = self.append_group(first_index, records, more, report)? {
@@ -140,15 +146,43 @@ impl<R: Record> LogDriver<R> {
                 }
             }
             WalOrder::TruncateBefore { first } => {
-                drop_ended_by(self.log()?, first)?;
+                let truncated = self.log().and_then(|log| Ok(drop_ended_by(log, first)?));
+                self.note(Operation::Truncate, &truncated);
+                truncated?;
+                self.context.metrics.truncated(Truncation::Front);
                 report(Event::Truncated { first });
             }
             WalOrder::Close => {
-                self.log.take().ok_or(Failure::Abandoned)?.close()?;
+                let closed = self.log.take().ok_or(Failure::Abandoned).and_then(|log| Ok(log.close()?));
+                self.note(Operation::Close, &closed);
+                closed?;
                 return Ok(Step::Closed);
             }
         }
         Ok(Step::Wait)
+    }
+
+    fn open(&mut self, plan: &LogPlan, report: &impl Fn(Event)) -> Result<(), Failure> {
+        let judged = self.judged.take().ok_or(Failure::Abandoned)?;
+        self.log = Some(self.context.carry_out::<R>(judged, plan)?);
+        self.opened(report)
+    }
+
+    /// Counts a failure of the log; what was injected around it is counted where it is injected.
+    fn note<T>(&self, what: Operation, result: &Result<T, Failure>) {
+        let kind = match result {
+            Err(Failure::Wal(error)) => FailureKind::of(error),
+            Err(Failure::Corrupt(_)) => FailureKind::Corruption,
+            Ok(_) | Err(Failure::Injected(_) | Failure::Abandoned) => return,
+        };
+        let metrics = &self.context.metrics;
+        metrics.failed(what, kind);
+        if kind == FailureKind::Corruption {
+            metrics.corrupt(match self.start {
+                WalStart::Judge => Corruption::Start,
+                WalStart::Resume { .. } => Corruption::Restart,
+            });
+        }
     }
 
     /// A small step of housekeeping, while no order comes; answers whether there is more to do.
@@ -161,6 +195,9 @@ impl<R: Record> LogDriver<R> {
 
     /// Ends this life after a failure: what State learns, and the log, where the next life can go on with it.
     pub(crate) fn fail(self, failure: Failure) -> (Event, Option<Log>) {
+        if self.log.as_ref().is_some_and(|log| log.poisoned().is_some()) {
+            self.context.metrics.set_poisoned(true);
+        }
         let left = self.log.filter(|log| failure.is_disk_full() && log.poisoned().is_none());
         (failure.into_event(&self.context.dir, &self.start), left)
     }
@@ -174,6 +211,7 @@ impl<R: Record> LogDriver<R> {
         let log = self.log()?;
         let (reader, next_index) = (log.reader(), log.range().end);
         self.context.reader.set(Some(reader));
+        self.context.metrics.set_poisoned(false);
         report(Event::Opened { next_index });
         Ok(())
     }
@@ -193,6 +231,8 @@ impl<R: Record> LogDriver<R> {
         let mut group = records;
         let mut ends = Vec::new();
         let mut next = None;
+        let mut doing = Operation::Append;
+        let began = Instant::now();
         let mut attempt = || {
             let (mut bytes, mut count) = (0, 0);
             loop {
@@ -221,17 +261,21 @@ impl<R: Record> LogDriver<R> {
                     }
                 }
             }
-            let began = Instant::now();
+            doing = Operation::Sync;
+            let appended = Instant::now();
+            let _span =
+                tracing::debug_span!("group", wal = %R::WAL, first_index, records = count, bytes).entered();
             log.sync()?;
-            self.context.stats.synced(began.elapsed(), count, bytes);
+            self.context.metrics.synced(appended - began, appended.elapsed(), count, bytes);
             Ok(())
         };
-        let synced: Result<(), WalError> = attempt();
+        let synced: Result<(), Failure> = attempt();
         let next_index = log.durable_next();
         let durable = usize::try_from(next_index.saturating_sub(first_index)).unwrap_or(usize::MAX);
         if let Some(upto) = durable.checked_sub(1).and_then(|last| ends.get(last)) {
             report(Event::Durable { next_index, upto: *upto });
         }
+        self.note(doing, &synced);
         synced?;
         Ok(next)
     }
@@ -277,14 +321,20 @@ impl LogContext {
         } else {
             judged.open()?
         };
+        if plan.set_aside {
+            self.metrics.truncated(Truncation::SetAside);
+        }
         if let Some(index) = plan.reset_to {
             log.reset(index)?;
+            self.metrics.truncated(Truncation::Reset);
         }
         if let Some(index) = plan.drop_from {
             log.truncate_after(index)?;
+            self.metrics.truncated(Truncation::Back);
         }
         if let Some(first) = plan.drop_below {
             drop_ended_by(&mut log, first)?;
+            self.metrics.truncated(Truncation::Front);
         }
         Ok(log)
     }

@@ -22,7 +22,24 @@ mod record;
 mod set_aside;
 mod thread;
 
+use std::time::Instant;
+
 pub(crate) use actor::WalActor;
 pub(crate) use driver::LogContext;
-pub(crate) use record::Record;
+#[cfg(feature = "sim")]
+pub(crate) use driver::{Failure, LogDriver, Step, died};
+#[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "the simulator names it"))]
+pub use record::Record;
 pub(crate) use thread::{Tenancy, ThreadContext, Worker};
+
+/// A message on its way from an actor to its thread, and when it was sent.
+pub(crate) struct Stamped<T> {
+    pub(crate) at: Instant,
+    pub(crate) message: T,
+}
+
+impl<T> Stamped<T> {
+    pub(crate) fn now(message: T) -> Self {
+        Self { at: Instant::now(), message }
+    }
+}

@@ -7,7 +7,8 @@ use roadbed_wal::StoredEntry;
 /// A record of one of the logs.
 ///
 /// Its *key* is the end of the blocks that it covers: a record is gone once its key is at or below `first`.
-pub(crate) trait Record: Clone + Send + Sync + Unpin + 'static {
+#[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "the simulator names it"))]
+pub trait Record: Clone + Send + Sync + Unpin + 'static {
     /// The log that it belongs to.
     const WAL: WalKind;
 

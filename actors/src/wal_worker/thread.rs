@@ -1,15 +1,16 @@
 //! The I/O thread: it owns the log from the lock to the end, and carries out orders as they come.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use roadbed_messages::api::workers::{CallId, Cause, Event, WalOrder, WalStart};
 use roadbed_wal::Log;
 
-use super::Record;
 use super::driver::{Failure, LogContext, LogDriver, Step, died};
+use super::{Record, Stamped};
+use crate::metrics::{ActorMetrics, ErrorKind, Metrics, Msg, Operation, Outcome};
 use crate::store::StoreLock;
 use crate::supervision::{Faults, Heartbeat, panic_message};
 
@@ -22,6 +23,14 @@ const IDLE_STEP_PAUSE: Duration = Duration::from_millis(2);
 /// ended for want of space leaves its log to the next one, for opening it anew would take a segment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tenancy(Arc<Mutex<Option<Log>>>);
+
+impl Tenancy {
+    /// For as long as this is held no other life begins. A panic of the life before has told its own story, and has left
+    /// no log.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Option<Log>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What a thread needs besides its orders.
 pub(crate) struct ThreadContext {
@@ -36,6 +45,7 @@ pub(crate) struct ThreadContext {
 pub(crate) struct Worker {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) faults: Faults,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl ThreadContext {
@@ -43,13 +53,12 @@ impl ThreadContext {
     pub(crate) fn run<R: Record>(
         self,
         start: WalStart,
-        orders: &Receiver<WalOrder<R>>,
+        orders: &Receiver<Stamped<WalOrder<R>>>,
         report: impl Fn(Event) + Send,
     ) {
         let Self { log, tenancy, store_lock, worker } = self;
         let life = AssertUnwindSafe(|| {
-            // A panic of the life before has told its own story, and has left no log.
-            let mut left = tenancy.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut left = tenancy.hold();
             let mut driver = LogDriver::new(log, start, left.take());
             match worker.live(&mut driver, orders, &report) {
                 Ok(()) => Some(Event::Closed),
@@ -75,18 +84,29 @@ impl Worker {
     fn live<R: Record>(
         &self,
         driver: &mut LogDriver<R>,
-        orders: &Receiver<WalOrder<R>>,
+        orders: &Receiver<Stamped<WalOrder<R>>>,
         report: &impl Fn(Event),
     ) -> Result<(), Failure> {
+        let metrics = self.metrics.actor(R::WAL.actor());
         self.operation::<R, _>(|| driver.begin(report))?;
         let mut next = None;
         loop {
             let order = match next.take() {
                 Some(order) => order,
-                None => self.next_order(driver, orders)?,
+                None => taken(metrics, self.next_order(driver, orders)?),
             };
-            let more = || orders.try_recv().ok();
-            match self.operation::<R, _>(|| driver.carry_out(order, more, report))? {
+            let msg = msg_of(&order);
+            let mut orders_done = 1;
+            let more = || {
+                let order = taken(metrics, orders.try_recv().ok()?);
+                orders_done += u64::from(matches!(order, WalOrder::Append { .. }));
+                Some(order)
+            };
+            let began = Instant::now();
+            let step = self.operation::<R, _>(|| driver.carry_out(order, more, report));
+            metrics.handled(msg, began.elapsed());
+            metrics.ended_many(msg, Outcome::from(&step), orders_done);
+            match step? {
                 Step::Wait => {}
                 Step::Next(order) => next = Some(order),
                 Step::Closed => return Ok(()),
@@ -98,8 +118,8 @@ impl Worker {
     fn next_order<R: Record>(
         &self,
         driver: &mut LogDriver<R>,
-        orders: &Receiver<WalOrder<R>>,
-    ) -> Result<WalOrder<R>, Failure> {
+        orders: &Receiver<Stamped<WalOrder<R>>>,
+    ) -> Result<Stamped<WalOrder<R>>, Failure> {
         let mut more = true;
         let mut pause = IDLE_AFTER;
         while more {
@@ -118,8 +138,26 @@ impl Worker {
     /// Runs one operation between two beats, with the faults that were injected for it.
     fn operation<R: Record, T>(&self, operation: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         self.heartbeat.during(CallId(0), || {
-            self.faults.strike(R::WAL.actor())?;
+            if let Err(injected) = self.faults.strike(R::WAL.actor()) {
+                self.metrics.wal(R::WAL).failed(Operation::Sync, ErrorKind::Injected);
+                return Err(injected.into());
+            }
             operation()
         })
+    }
+}
+
+/// Notes how long an order waited.
+fn taken<T>(metrics: &ActorMetrics, order: Stamped<T>) -> T {
+    metrics.mailbox_wait.observe_duration(order.at.elapsed());
+    order.message
+}
+
+fn msg_of<R>(order: &WalOrder<R>) -> Msg {
+    match order {
+        WalOrder::Open(_) => Msg::Open,
+        WalOrder::Append { .. } => Msg::Append,
+        WalOrder::TruncateBefore { .. } => Msg::TruncateBefore,
+        WalOrder::Close => Msg::Close,
     }
 }

@@ -22,6 +22,7 @@ mod plan;
 mod preflight;
 mod progress;
 mod signals;
+mod store_check;
 mod summary;
 mod validator;
 
@@ -29,10 +30,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roadbed::supervision::Faults;
+use roadbed::supervision::{Faults, FaultyStorage};
 use roadbed::{Config, RetentionPolicy, Roadbed};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{Cursors, Recovered};
+use roadbed_wal::FileSystem;
 use tokio::sync::watch;
 
 pub(crate) use ack_log::AckLogError;
@@ -53,16 +55,31 @@ use crate::output;
 /// # Errors
 /// Why the data layer did not start. Everything that goes wrong later is in the summary and in the code.
 pub(crate) async fn run(args: &RunArgs) -> Result<Code, NodeError> {
-    preflight::check(args)?;
-    let plan = Arc::new(Plan::new(args)?);
-    let signals = Signals::install()?;
-    preflight::raise_open_files();
-    let faults = Faults::default();
-    let roadbed = start(args, &plan, faults.clone()).await?;
-    let summary = Summary::new(args.seed, roadbed.recovered());
-    let mut run = Run { args, plan, roadbed, signals, summary, faults };
+    let mut run = match Run::begin(args).await {
+        Ok(run) => run,
+        Err(error) => {
+            let summary = Summary::refused(args.seed, error.code().name(), error.to_string());
+            if args.json {
+                output::result(&summary.json()).map_err(|error| NodeError::io("write the summary", error))?;
+            }
+            return Err(error);
+        }
+    };
     let outcome = run.live().await;
     run.finish(outcome).await
+}
+
+/// Checks flags and directory as a start would, and starts nothing.
+///
+/// # Errors
+/// What a start would refuse.
+pub(crate) fn check(args: &RunArgs) -> Result<Plan, NodeError> {
+    preflight::check(args)?;
+    let plan = Plan::new(args)?;
+    if !args.in_memory {
+        store_check::check(&args.dir, &plan, args.accept_lost_qcs)?;
+    }
+    Ok(plan)
 }
 
 async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, NodeError> {
@@ -72,19 +89,21 @@ async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, N
         blocks_max: args.retain_blocks,
         ..defaults.retention.clone()
     };
-    let restart = if args.chaos.is_some() { chaos::restart_policy() } else { defaults.restart.clone() };
     let segment_bytes = args.segment_bytes.unwrap_or(defaults.segment_bytes);
-    let builder = Roadbed::builder(plan.members.committee.clone())
-        .config(Config {
-            retention,
-            restart,
-            segment_bytes,
-            accept_lost_qcs: args.accept_lost_qcs,
-            ..defaults
-        })
-        .faults(faults);
+    let builder = Roadbed::builder(plan.members.committee.clone()).config(chaos::config(
+        args.chaos,
+        Config { retention, segment_bytes, accept_lost_qcs: args.accept_lost_qcs, ..defaults },
+    ));
+    let builder = match args.chaos {
+        Some(_) => builder.storage(Arc::new(FaultyStorage::new(FileSystem, &faults))).faults(faults),
+        None => builder,
+    };
     let builder = if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) };
-    Ok(builder.start().await?)
+    let roadbed = builder.start().await?;
+    if !args.in_memory {
+        preflight::restore_committee(&args.dir, &plan.members.committee)?;
+    }
+    Ok(roadbed)
 }
 
 /// Says every few seconds how far a check is. Never ends.
@@ -111,13 +130,23 @@ struct Run<'a> {
     faults: Faults,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Everything that can refuse, then the start.
+    async fn begin(args: &'a RunArgs) -> Result<Self, NodeError> {
+        let plan = Arc::new(check(args)?);
+        let signals = Signals::install()?;
+        preflight::raise_open_files();
+        let faults = Faults::default();
+        let roadbed = start(args, &plan, faults.clone()).await?;
+        let summary = Summary::new(args.seed, roadbed.recovered());
+        Ok(Self { args, plan, roadbed, signals, summary, faults })
+    }
+
     /// From the first check to the last; answers why it ended.
     async fn live(&mut self) -> Result<String, NodeError> {
         let recovered = self.roadbed.recovered().clone();
         self.tell_recovered(&recovered);
         let cursors = recovered_cursors(&recovered);
-        chain_check::check_shape(&self.plan, &self.roadbed, cursors, &self.args.dir).await?;
         let Some(checked) = self.check(cursors, 1).await? else {
             return Ok("a signal during the chain check".to_owned());
         };
@@ -255,8 +284,9 @@ impl Run<'_> {
         let restarts = status.as_ref().map_or_else(Restarts::default, |status| Restarts::of(&status.workers));
         if let Some(status) = &status {
             self.summary.set_cursors(&status.cursors);
+            self.summary.set_health(status.state.name(), &status.reasons);
         }
-        self.summary.set_events(restarts, remains.rejected);
+        self.summary.set_events(restarts, remains.rejected, remains.chaos);
     }
 
     /// Shuts the data layer down and prints the summary.
@@ -280,14 +310,7 @@ impl Run<'_> {
             Err(error) if outcome.is_ok() => Some(error.to_string()),
             _ => None,
         };
-        self.summary.result = match code {
-            Code::Clean => "ok",
-            Code::Escalated => "escalated",
-            Code::ChainCheck => "chain_check_failed",
-            Code::Refused => "refused",
-            Code::Corrupt => "corrupt",
-            _ => "failed",
-        };
+        self.summary.result = code.name();
         self.summary.stop_reason = match (&outcome, not_durable) {
             (_, Some(not_durable)) => not_durable,
             (Ok(cause), None) => cause.clone(),

@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use roadbed::store::{StorePaths, write_committee};
+use roadbed_messages::Committee;
+use roadbed_wal::FileSystem;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::ack_log::Lines;
 use crate::cli::RunArgs;
 use crate::exit::NodeError;
+use crate::output;
 
 /// Refuses flags that can't be, alone or together.
 ///
@@ -19,12 +23,28 @@ pub(crate) fn check(args: &RunArgs) -> Result<(), NodeError> {
             args.listen
         )));
     }
+    if !args.in_memory && args.dir.exists() && !args.dir.is_dir() {
+        return Err(NodeError::Usage(format!(
+            "--dir {}: it is not a directory; choose another one",
+            args.dir.display()
+        )));
+    }
     if let Some(ack_log) = &args.ack_log {
         if !args.in_memory && absolute(ack_log).starts_with(absolute(&args.dir)) {
             return Err(NodeError::Usage(format!(
                 "--ack-log {}: it lies inside --dir {}, which is for the store alone; choose a file outside",
                 ack_log.display(),
                 args.dir.display()
+            )));
+        }
+        let folder = ack_log.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder
+            && !folder.is_dir()
+        {
+            return Err(NodeError::Usage(format!(
+                "--ack-log {}: there is no directory {}; make it first",
+                ack_log.display(),
+                folder.display()
             )));
         }
         if ack_log.exists() {
@@ -45,6 +65,19 @@ fn absolute(path: &Path) -> PathBuf {
         missing.extend(parent.file_name().map(ToOwned::to_owned));
     }
     path
+}
+
+/// Writes `committee.json` again where it is missing: the marker says that this is its committee.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn restore_committee(dir: &Path, committee: &Committee) -> Result<(), NodeError> {
+    let paths = StorePaths::new(dir);
+    if !paths.committee().exists() {
+        write_committee(&FileSystem, &paths, committee)?;
+        output::note(&format!("{} was missing: written again", paths.committee().display()));
+    }
+    Ok(())
 }
 
 /// A large committee needs more sockets than the usual soft limit allows: as many as the hard limit does.

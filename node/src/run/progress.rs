@@ -12,6 +12,8 @@ use super::summary::Restarts;
 use crate::output;
 
 const EVERY: Duration = Duration::from_secs(1);
+/// How long the first line waits for the first block: before it there is no rate to tell.
+const FIRST_WITHIN: Duration = Duration::from_secs(3);
 /// Lines between two headings on a terminal.
 const HEADING_EVERY: u64 = 20;
 const HEADING: &str = "  time       block   blk/s  durable MB    MB/s   lag   qcs fsync p50/p99   blocks fsync p50/p99  restarts  rejected  state";
@@ -40,6 +42,14 @@ struct Sample {
     rejected: u64,
 }
 
+impl Sample {
+    /// Whether a block has come since the start.
+    fn has_moved(&self) -> bool {
+        let recovered = self.status.recovered.as_ref();
+        recovered.is_some_and(|recovered| self.status.cursors.next_block > recovered.next_block)
+    }
+}
+
 impl Progress {
     /// Watches both.
     pub(crate) fn new(roadbed: Roadbed, network: Addr<Network>) -> Self {
@@ -56,8 +66,14 @@ impl Progress {
             Some(Sample { at: Instant::now(), stats: roadbed.stats(), status, rejected })
         };
         ctx.spawn(look.into_actor(self).map(|sample, progress, ctx| {
-            if let Some(sample) = sample {
-                progress.print(sample);
+            let first = progress.before.is_none() && progress.started.elapsed() < FIRST_WITHIN;
+            match sample {
+                Some(sample) if first && !sample.has_moved() => {
+                    ctx.run_later(EVERY / 10, Self::look);
+                    return;
+                }
+                Some(sample) => progress.print(sample),
+                None => {}
             }
             ctx.run_later(EVERY, Self::look);
         }));

@@ -1,10 +1,11 @@
 //! What a run came to: the last line on stdout with `--json`, a few lines for people without.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use roadbed::Stats;
 use roadbed_messages::AppHash;
-use roadbed_messages::api::{ActorKind, Cursors, Recovered, WorkerStatus};
+use roadbed_messages::api::{ActorKind, Cursors, Recovered, RunState, WorkerStatus};
 use serde::Serialize;
 
 /// The name of the format.
@@ -34,6 +35,12 @@ pub(crate) struct Summary {
     fsync_p99_us: PerLog,
     restarts: Restarts,
     rejected: BTreeMap<String, u64>,
+    /// What the data layer was doing when nothing new came in any more, and why that was not all it should.
+    state: &'static str,
+    reasons: Vec<String>,
+    /// Faults that were injected, by kind; nothing without chaos.
+    chaos: Option<BTreeMap<&'static str, u64>>,
+    /// What the start found; all zeros when it was refused.
     recovered: RecoveredPart,
     chain_check: ChainCheck,
     /// The application's state after the last block that the check has seen.
@@ -90,7 +97,7 @@ impl Restarts {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct RecoveredPart {
     first: u64,
     next_block: u64,
@@ -116,10 +123,26 @@ struct ChainCheck {
 impl Summary {
     /// Of a run that recovered this and got no further.
     pub(crate) fn new(seed: u64, recovered: &Recovered) -> Self {
-        let mut summary = Self {
+        let mut summary = Self::refused(seed, "failed", String::new());
+        summary.recovered = RecoveredPart {
+            first: recovered.first.0,
+            next_block: recovered.next_block.0,
+            next_qc: recovered.next_qc.0,
+            torn_bytes: recovered.torn_bytes,
+            reconcile_case: recovered.reconcile_case.clone(),
+            lost: recovered.lost.clone(),
+            seconds: recovered.seconds,
+        };
+        summary.set_cursors(&super::recovered_cursors(recovered));
+        summary
+    }
+
+    /// Of a run that did not start, and why.
+    pub(crate) fn refused(seed: u64, result: &'static str, stop_reason: String) -> Self {
+        Self {
             schema: SCHEMA,
-            result: "failed",
-            stop_reason: String::new(),
+            result,
+            stop_reason,
             seed,
             first: 0,
             next_app_proposal: 0,
@@ -133,21 +156,14 @@ impl Summary {
             fsync_p99_us: PerLog::default(),
             restarts: Restarts::default(),
             rejected: BTreeMap::new(),
-            recovered: RecoveredPart {
-                first: recovered.first.0,
-                next_block: recovered.next_block.0,
-                next_qc: recovered.next_qc.0,
-                torn_bytes: recovered.torn_bytes,
-                reconcile_case: recovered.reconcile_case.clone(),
-                lost: recovered.lost.clone(),
-                seconds: recovered.seconds,
-            },
+            state: RunState::Stopped.name(),
+            reasons: Vec::new(),
+            chaos: None,
+            recovered: RecoveredPart::default(),
             chain_check: ChainCheck::default(),
             chain_hash: AppHash::ZERO,
             check: CheckState::NotRun,
-        };
-        summary.set_cursors(&super::recovered_cursors(recovered));
-        summary
+        }
     }
 
     /// Where the run got to.
@@ -169,9 +185,21 @@ impl Summary {
     }
 
     /// What the workers and the network went through.
-    pub(crate) fn set_events(&mut self, restarts: Restarts, rejected: BTreeMap<String, u64>) {
+    pub(crate) fn set_events(
+        &mut self,
+        restarts: Restarts,
+        rejected: BTreeMap<String, u64>,
+        chaos: Option<BTreeMap<&'static str, u64>>,
+    ) {
         self.restarts = restarts;
         self.rejected = rejected;
+        self.chaos = chaos;
+    }
+
+    /// How the data layer was.
+    pub(crate) fn set_health(&mut self, state: &'static str, reasons: &[String]) {
+        self.state = state;
+        self.reasons = reasons.to_vec();
     }
 
     /// The chain check held: what it compared, and the application's state.
@@ -200,9 +228,9 @@ impl Summary {
         } = self;
         let mb = self.bytes_durable as f64 / 1e6;
         let rate = self.blocks_ingested as f64 / self.elapsed_seconds.max(1e-3);
-        let rejected: u64 = self.rejected.values().sum();
-        let reasons: Vec<String> =
-            self.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let rejected = counts(&self.rejected);
+        let health =
+            if self.reasons.is_empty() { String::new() } else { format!(": {}", self.reasons.join("; ")) };
         let check = match self.check {
             CheckState::NotRun => "not run".to_owned(),
             CheckState::CutShort => "cut short".to_owned(),
@@ -214,7 +242,7 @@ impl Summary {
                 )
             }
         };
-        let lines = [
+        let mut lines = vec![
             format!("result       {} ({})", self.result, self.stop_reason),
             format!("blocks       {first}..{next_block} held, {next_app_proposal} executed and durable"),
             format!(
@@ -226,10 +254,24 @@ impl Summary {
                 fsync_p50_us.qcs, fsync_p99_us.qcs, fsync_p50_us.blocks, fsync_p99_us.blocks
             ),
             format!("restarts     {}", self.restarts.sum()),
-            format!("rejected     {rejected}{}{}", if rejected > 0 { ": " } else { "" }, reasons.join(", ")),
+            format!("rejected     {rejected}"),
+            format!("state        {}{health}", self.state),
             format!("chain check  {check}"),
             format!("chain hash   {}", self.chain_hash),
         ];
+        if let Some(chaos) = &self.chaos {
+            lines.push(format!("chaos        {}", counts(chaos)));
+        }
+        if let Some(lost) = &self.recovered.lost {
+            lines.insert(1, format!("LOST         {lost}"));
+        }
         lines.join("\n")
     }
+}
+
+/// How much in all, and of what.
+fn counts(by_kind: &BTreeMap<impl Display, u64>) -> String {
+    let sum: u64 = by_kind.values().sum();
+    let kinds: Vec<String> = by_kind.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    if kinds.is_empty() { sum.to_string() } else { format!("{sum}: {}", kinds.join(", ")) }
 }

@@ -24,7 +24,6 @@ use super::plan::Plan;
 use super::progress::{self, Progress};
 use crate::cli::RunArgs;
 use crate::exit::NodeError;
-use crate::output;
 
 /// Between two looks at what is left to do.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
@@ -59,6 +58,8 @@ pub(crate) struct Remains {
     pub(crate) status: Option<Status>,
     /// Rejections by reason.
     pub(crate) rejected: BTreeMap<String, u64>,
+    /// Faults that were injected, by kind; `None` without chaos.
+    pub(crate) chaos: Option<BTreeMap<&'static str, u64>>,
 }
 
 impl Validator {
@@ -111,16 +112,10 @@ impl Validator {
 
     /// Ends everything that brings something new: faults, finalizing, sockets. What is there is still executed.
     pub(crate) async fn stop_input(&mut self) -> Remains {
-        if let Some(chaos) = self.chaos.take()
-            && let Ok(injected) = chaos.send(Calm).await
-        {
-            let kinds: Vec<String> = injected.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-            output::note(&format!(
-                "chaos: {} faults injected: {}",
-                injected.values().sum::<u64>(),
-                kinds.join(", ")
-            ));
-        }
+        let chaos = match self.chaos.take() {
+            Some(chaos) => chaos.send(Calm).await.ok(),
+            None => None,
+        };
         // An actor that is gone already has nothing left to end.
         let _ = self.consensus.send(Stop).await;
         for peer in self.peers.drain(..) {
@@ -129,7 +124,7 @@ impl Validator {
         let rejected = self.network.send(GetRejected).await.unwrap_or_default();
         let _ = self.network.send(HangUp).await;
         let status = self.progress.send(progress::Leave).await.ok().flatten();
-        Remains { status, rejected }
+        Remains { status, rejected, chaos }
     }
 
     /// Waits until what was pushed is there, and every block that is there was executed and answered for.

@@ -6,6 +6,9 @@ use roadbed_wal::{Reader, StoredEntry};
 use serde::Serialize;
 use std::sync::Arc;
 
+use super::meter::Meter;
+use super::report::told;
+
 /// QCs whose signatures are verified in one batch.
 const QCS_PER_BATCH: usize = 64;
 /// Findings that are told; of the rest only the number.
@@ -39,6 +42,7 @@ impl Deep {
         let mut deep = Self::default();
         let mut block_entries = blocks.map(|blocks| blocks.replay(blocks.range())).into_iter().flatten();
         let mut qc_entries = qcs.replay(qcs.range());
+        let mut meter = Meter::new("verify signatures", qcs.range().end - qcs.range().start);
         let mut waiting = None;
         let mut next_start: Option<BlockNumber> = None;
         loop {
@@ -46,6 +50,7 @@ impl Deep {
             if batch.is_empty() {
                 break;
             }
+            meter.add(batch.len() as u64);
             for qc in deep.verify_batch(committee, batch) {
                 let range = qc.range();
                 if let Some(expected) = next_start.replace(range.end)
@@ -65,7 +70,7 @@ impl Deep {
                         }
                         Ok(entry) if entry.index < range.start.0 => deep.blocks_without_qc += 1,
                         Ok(entry) => deep.check_block(committee, &qc, &entry),
-                        Err(error) => deep.found(format!("blocks: {error}")),
+                        Err(error) => deep.found(format!("blocks: {}", told(&error))),
                     }
                 }
             }
@@ -73,7 +78,7 @@ impl Deep {
         for entry in waiting.into_iter().chain(block_entries) {
             match entry {
                 Ok(_) => deep.blocks_without_qc += 1,
-                Err(error) => deep.found(format!("blocks: {error}")),
+                Err(error) => deep.found(format!("blocks: {}", told(&error))),
             }
         }
         deep
@@ -87,7 +92,7 @@ impl Deep {
         let (mut decoded, mut places) = (Vec::new(), Vec::new());
         for entry in entries {
             match entry {
-                Err(error) => self.found(format!("QCs: {error}")),
+                Err(error) => self.found(format!("QCs: {}", told(&error))),
                 Ok(entry) => match codec::decode(&entry.payload) {
                     Ok(qc) => {
                         decoded.push(Arc::new(qc));

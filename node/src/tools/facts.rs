@@ -3,18 +3,24 @@
 use std::sync::Arc;
 
 use roadbed::state::core::reconcile::{Plan, Refusal, reconcile};
+use roadbed::store::StorePaths;
 use roadbed_messages::api::WalKind;
 use roadbed_messages::api::workers::LogFacts;
 use roadbed_messages::{BlockNumber, Committee, FullCommitQc, codec};
-use roadbed_wal::{Judged, Log, WalError};
+use roadbed_wal::{Judged, Log, LogOptions, WalError};
 use serde::Serialize;
 
 use super::read_only::ReadOnly;
 use super::store::Store;
 
 /// One log, judged.
-pub(crate) fn judge(store: &Store, storage: ReadOnly, wal: WalKind) -> Result<Judged, WalError> {
-    Log::judge(Arc::new(storage), &store.paths.log(wal), store.options(wal))
+pub(crate) fn judge(
+    paths: &StorePaths,
+    storage: ReadOnly,
+    wal: WalKind,
+    options: LogOptions,
+) -> Result<Judged, WalError> {
+    Log::judge(Arc::new(storage), &paths.log(wal), options)
 }
 
 /// What the reconcile table is asked with.

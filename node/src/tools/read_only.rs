@@ -5,7 +5,11 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use roadbed::store::StorePaths;
+use roadbed_messages::api::StartError;
 use roadbed_wal::{FileSystem, Listed, LockFault, LockGuard, OpenMode, Storage, StorageFile, SyncPoint};
+
+use crate::exit::NodeError;
 
 /// The file system, to look at.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +118,17 @@ impl StorageFile for ReadOnlyFile {
     fn drop_cache(&self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Takes the lock of a store's directory, without a word in it.
+///
+/// # Errors
+/// Who has it, or what the system says.
+pub(crate) fn lock(paths: &StorePaths) -> Result<Box<dyn LockGuard>, NodeError> {
+    ReadOnly { locks: true }.lock(&paths.lock()).map_err(|fault| match fault {
+        LockFault::Held(holder) => NodeError::Start(StartError::InUse { path: paths.dir.clone(), holder }),
+        LockFault::Io(error) => NodeError::io(paths.lock().display().to_string(), error),
+    })
 }
 
 /// Who holds a lock, by the system's own list: asking takes no lock, so it is in nobody's way. `None`: nobody, as far

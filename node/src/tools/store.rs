@@ -46,6 +46,14 @@ impl Store {
         Ok(Self { paths, marker, committee })
     }
 
+    /// The committee.
+    ///
+    /// # Errors
+    /// Why it is not to be had, and the way out.
+    pub(crate) fn committee(&self) -> Result<&Committee, NodeError> {
+        self.committee.as_ref().map_err(|problem| NodeError::Failed(problem.clone()))
+    }
+
     /// The options with which a log of this store is read.
     pub(crate) fn options(&self, wal: WalKind) -> LogOptions {
         let mut kind = [0; 8];
@@ -58,19 +66,50 @@ fn find_marker(paths: &StorePaths) -> Result<Marker, NodeError> {
     if let Some(marker) = read_marker(&ReadOnly { locks: false }, paths)? {
         return Ok(marker);
     }
+    for wal in WalKind::BOTH {
+        let segments = roadbed_wal::inspect(&ReadOnly { locks: false }, &paths.log(wal))?;
+        if !segments.is_empty() {
+            return Err(NodeError::MarkerLost { dir: paths.dir.clone(), log: paths.log(wal) });
+        }
+    }
     let empty = fs::read_dir(&paths.dir).is_ok_and(|mut entries| entries.next().is_none());
     let why = if empty { "is empty" } else { "is no store: it has no STORE marker" };
     Err(NodeError::NoStore { dir: paths.dir.clone(), why })
 }
 
-fn read_committee(paths: &StorePaths, marker: &Marker) -> Result<Committee, String> {
-    let path = paths.committee();
-    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let committee: Committee =
-        serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+/// The committee in `committee.json`, if it is the one that the marker names.
+///
+/// # Errors
+/// What is wrong with the file, and the way out.
+pub(crate) fn read_committee(paths: &StorePaths, marker: &Marker) -> Result<Committee, String> {
+    let committee = read_any_committee(paths)?;
     if committee.chain_id() != marker.chain {
         let (found, expected) = (committee.chain_id(), marker.chain);
-        return Err(format!("{}: it is of chain {found}, the marker says {expected}", path.display()));
+        let path = paths.committee();
+        return Err(format!(
+            "{}: it is of chain {found}, the marker says {expected}; {COMMITTEE_AGAIN}",
+            path.display()
+        ));
     }
     Ok(committee)
+}
+
+/// How a committee file comes back.
+const COMMITTEE_AGAIN: &str = "move it away, and `roadbed run` with the flags of this store writes it again";
+
+/// The committee in `committee.json`, of whichever chain.
+///
+/// # Errors
+/// What is wrong with the file, and the way out.
+pub(crate) fn read_any_committee(paths: &StorePaths) -> Result<Committee, String> {
+    let path = paths.committee();
+    let bytes = fs::read(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "{} is missing: `roadbed run` with the flags of this store writes it again",
+            path.display()
+        ),
+        _ => format!("{}: {error}", path.display()),
+    })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| format!("{} is damaged: {error}; {COMMITTEE_AGAIN}", path.display()))
 }

@@ -2,23 +2,38 @@
 
 use std::path::{Path, PathBuf};
 
-use roadbed_messages::api::{StartError, WalKind};
-use roadbed_wal::{LockFault, Report, Storage, WalError};
+use clap::Args;
+use roadbed_messages::api::WalKind;
+use roadbed_wal::{Report, WalError};
 use serde::Serialize;
 
 use super::deep::Deep;
 use super::facts::{NextStart, judge, log_facts};
-use super::read_only::ReadOnly;
+use super::meter::Meter;
+use super::read_only::{ReadOnly, lock};
+use super::report::{print, told};
 use super::store::Store;
-use crate::cli::VerifyArgs;
 use crate::exit::{Code, NodeError};
-use crate::output;
+
+/// Flags of `roadbed verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Directory of the store
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Also decode everything and check signatures and hashes against committee.json
+    #[arg(long)]
+    deep: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 const STORAGE: ReadOnly = ReadOnly { locks: true };
 
 /// The report.
 #[derive(Debug, Serialize)]
-struct Verified {
+pub(crate) struct Verified {
     schema: &'static str,
     dir: PathBuf,
     /// `clean`, `torn_tail` or `corrupt`.
@@ -54,46 +69,68 @@ struct LogReport {
 /// When there is nothing to verify, or somebody is using it.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<Code, NodeError> {
     let store = Store::open(&args.dir)?;
-    let _lock = STORAGE.lock(&store.paths.lock()).map_err(|fault| match fault {
-        LockFault::Held(holder) => NodeError::Start(StartError::InUse { path: args.dir.clone(), holder }),
-        LockFault::Io(error) => NodeError::io(store.paths.lock().display().to_string(), error),
-    })?;
-    let mut problems: Vec<String> = store.committee.as_ref().err().cloned().into_iter().collect();
-    let qcs = log_report(&store, WalKind::Qcs, &mut problems)?;
-    let blocks = log_report(&store, WalKind::Blocks, &mut problems)?;
-    let (next_start, deep) = cross_check(&store, args.deep, &mut problems)?;
-    let torn = qcs.torn_bytes + blocks.torn_bytes > 0;
-    let (result, code) = match (problems.is_empty(), torn) {
-        (false, _) => ("corrupt", Code::Corrupt),
-        (true, true) => ("torn_tail", Code::TornTail),
-        (true, false) => ("clean", Code::Clean),
-    };
-    let report = Verified {
-        schema: "roadbed.verify/1",
-        dir: args.dir.clone(),
-        result,
-        chain: store.marker.chain.to_string(),
-        qcs,
-        blocks,
-        deep,
-        next_start,
-        problems,
-    };
-    let text =
-        if args.json { serde_json::to_string(&report).unwrap_or_default() } else { report.text(&args.dir) };
-    output::result(&text).map_err(|error| NodeError::io("write the report", error))?;
+    let _lock = lock(&store.paths)?;
+    let (report, code) = Verified::of(&store, STORAGE, args.deep)?;
+    print(args.json, &report, || report.text(&args.dir))?;
     Ok(code)
+}
+
+impl Verified {
+    /// Verifies a store whose lock is held; `storage` takes the locks of the logs, unless they are held as well.
+    pub(crate) fn of(store: &Store, storage: ReadOnly, deep: bool) -> Result<(Self, Code), NodeError> {
+        let mut problems = Vec::new();
+        let qcs = log_report(store, WalKind::Qcs, &mut problems)?;
+        let blocks = log_report(store, WalKind::Blocks, &mut problems)?;
+        let (next_start, deep) = cross_check(store, storage, deep, &mut problems)?;
+        let torn = qcs.torn_bytes + blocks.torn_bytes > 0;
+        let (mut result, mut code) = match (problems.is_empty(), torn) {
+            (false, _) => ("corrupt", Code::Corrupt),
+            (true, true) => ("torn_tail", Code::TornTail),
+            (true, false) => ("clean", Code::Clean),
+        };
+        if let Err(problem) = &store.committee {
+            // A missing file is no damage to the chain; but without it not everything could be looked at.
+            if store.paths.committee().exists() {
+                (result, code) = ("corrupt", Code::Corrupt);
+            } else if code != Code::Corrupt {
+                (result, code) = ("incomplete", Code::Failure);
+            }
+            problems.push(problem.clone());
+        }
+        let report = Self {
+            schema: "roadbed.verify/1",
+            dir: store.paths.dir.clone(),
+            result,
+            chain: store.marker.chain.to_string(),
+            qcs,
+            blocks,
+            deep,
+            next_start,
+            problems,
+        };
+        Ok((report, code))
+    }
+
+    /// What the checksums of both logs found, in words.
+    pub(crate) fn damage(&self) -> impl Iterator<Item = &String> {
+        self.qcs.damage.iter().chain(&self.blocks.damage)
+    }
 }
 
 fn log_report(store: &Store, wal: WalKind, problems: &mut Vec<String>) -> Result<LogReport, NodeError> {
     let dir = store.paths.log(wal);
-    let report = match roadbed_wal::verify(&STORAGE, &dir, &store.options(wal)) {
+    let mut meter = Meter::new(if wal == WalKind::Qcs { "verify QCs" } else { "verify blocks" }, 0);
+    let report = roadbed_wal::verify_each(&STORAGE, &dir, &store.options(wal), |segment| {
+        meter.set_total(segment.bytes_total);
+        meter.add(segment.bytes);
+    });
+    let report = match report {
         // Whether a missing log is a loss, the other one knows.
         Err(WalError::Missing { .. }) => return Ok(LogReport { dir, ..LogReport::default() }),
         report => report?,
     };
     let Report { range, entries, segments, bytes, torn_bytes, clean_close, damage } = report;
-    let damage: Vec<String> = damage.iter().map(ToString::to_string).collect();
+    let damage: Vec<String> = damage.iter().map(told).collect();
     problems.extend(damage.iter().cloned());
     let (first_index, next_index) = (range.start, range.end);
     Ok(LogReport { dir, first_index, next_index, entries, segments, bytes, torn_bytes, clean_close, damage })
@@ -102,17 +139,18 @@ fn log_report(store: &Store, wal: WalKind, problems: &mut Vec<String>) -> Result
 /// What only both logs together show. Where one can't be judged for damage, that is among the problems already.
 fn cross_check(
     store: &Store,
+    storage: ReadOnly,
     deep: bool,
     problems: &mut Vec<String>,
 ) -> Result<(Option<NextStart>, Option<Deep>), NodeError> {
     let mut judged = Vec::new();
     for wal in [WalKind::Qcs, WalKind::Blocks] {
-        match judge(store, STORAGE, wal) {
+        match judge(&store.paths, storage, wal, store.options(wal)) {
             Ok(log) => judged.push(log),
             Err(error) if error.is_corruption() => {
-                let told = error.to_string();
-                if !problems.contains(&told) {
-                    problems.push(told);
+                let problem = told(&error);
+                if !problems.contains(&problem) {
+                    problems.push(problem);
                 }
                 return Ok((None, None));
             }
@@ -189,12 +227,17 @@ impl Verified {
             );
         }
         lines.extend(self.problems.iter().map(|problem| format!("  problem: {problem}")));
-        if !self.problems.is_empty() {
-            lines.push(
-                "  next: keep the directory as it is, and restore it from a backup or from peers".to_owned(),
-            );
-        } else if self.result == "torn_tail" {
-            lines.push(format!("  next: roadbed run --dir {}", dir.display()));
+        match self.result {
+            "torn_tail" => lines.push(format!("  next: roadbed run --dir {}", dir.display())),
+            "incomplete" => lines.push(format!("  next: roadbed run --dir {} --blocks 0", dir.display())),
+            "corrupt" => lines.push(match &self.next_start {
+                Some(next_start) if next_start.lost => {
+                    format!("  next: roadbed repair --dry-run {}", dir.display())
+                }
+                _ => "  next: keep the directory as it is, and restore it from a backup or from peers"
+                    .to_owned(),
+            }),
+            _ => {}
         }
         lines.join("\n")
     }

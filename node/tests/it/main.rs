@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report, in its helpers as well")]
 
+mod backup;
+mod documents;
 mod kill;
+mod mutate;
+mod operator;
 mod refusals;
 mod runs;
 mod signals;

@@ -17,25 +17,22 @@ fn another_seed_or_committee_is_refused() {
     let before = snapshot(&place.dir());
     for flags in [["--seed", "2"], ["--committee", "7"]] {
         let error = refused(&place, &flags, 7);
-        assert!(error.contains("does not belong to this chain"), "{error}");
+        assert!(error.contains("was made with --seed 1 --committee 4, this run has"), "{error}");
         assert!(error.contains(place.dir().to_str().unwrap()));
     }
-    // Whoever looks takes the lock, and says so in it.
-    let lock = place.dir().join("LOCK");
-    let without_lock = |mut files: std::collections::BTreeMap<_, _>| {
-        files.remove(&lock);
-        files
-    };
-    assert!(without_lock(before) == without_lock(snapshot(&place.dir())), "a file was changed");
+    assert!(before == snapshot(&place.dir()), "a file was changed");
 }
 
 #[test]
 fn blocks_of_another_shape_are_refused_by_name() {
     let place = Place::with_blocks(50);
+    crate::tools::tear(&place);
+    let before = snapshot(&place.dir());
     for (flag, value) in [("--blocks-per-qc", "5"), ("--txs", "9"), ("--tx-bytes", "64")] {
         let error = refused(&place, &[flag, value], 7);
         assert!(error.contains("was made with --blocks-per-qc 10 --txs 8 --tx-bytes 128"), "{error}");
     }
+    assert!(before == snapshot(&place.dir()), "the torn tail was repaired before the refusal");
     assert_eq!(number(&summary(place.run().args(["--blocks", "0"]), 0), "next_block"), 50);
 }
 
@@ -68,6 +65,8 @@ fn wrong_flags_are_refused_before_anything_is_made() {
         (&["--retain-blocks", "0"], "--retain-blocks"),
         (&["--listen", "127.0.0.1:9000"], "--listen off"),
         (&["--ack-log", inside], "inside --dir"),
+        (&["--ack-log", "/no/such/directory/acks"], "there is no directory /no/such/directory"),
+        (&["--seed", "-1"], "invalid value '-1' for '--seed"),
     ] {
         let error = refused(&place, flags, 2);
         assert!(error.contains(words), "{flags:?}: {error}");
@@ -105,8 +104,73 @@ fn a_newer_directory_is_refused() {
 fn logs_of_a_store_whose_marker_is_gone_are_refused() {
     let place = Place::with_blocks(20);
     fs::remove_file(place.dir().join("STORE")).unwrap();
-    refused(&place, &[], 7);
-    assert_eq!(code(&output(&mut verify(&place))), 7);
+    let before = snapshot(&place.dir());
+    let error = refused(&place, &[], 7);
+    assert!(
+        error.contains("STORE is missing, although") && error.contains("next: roadbed repair"),
+        "{error}"
+    );
+    for command in [&mut verify(&place), &mut inspect(&place)] {
+        let output = output(command);
+        assert_eq!(code(&output), 7);
+        assert!(stderr(&output).contains("STORE is missing, although"), "{}", stderr(&output));
+    }
+    assert!(before == snapshot(&place.dir()));
+}
+
+#[test]
+fn a_missing_committee_file_is_written_again_with_a_word() {
+    let place = Place::with_blocks(20);
+    let committee = place.dir().join("committee.json");
+    let content = fs::read(&committee).unwrap();
+    fs::remove_file(&committee).unwrap();
+    let report = summary(verify(&place).args(["--deep", "--json"]), 1);
+    assert_eq!(text(&report, "result"), "incomplete");
+    let problem = report["problems"][0].as_str().unwrap();
+    assert!(problem.contains("committee.json is missing: `roadbed run`"), "{problem}");
+
+    let run = output(place.run().args(["--blocks", "0"]));
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    assert!(stderr(&run).contains("committee.json was missing: written again"), "{}", stderr(&run));
+    assert_eq!(fs::read(&committee).unwrap(), content);
+    summary(verify(&place).args(["--deep", "--json"]), 0);
+}
+
+#[test]
+fn a_damaged_committee_file_is_refused_by_a_run_as_by_verify() {
+    let place = Place::with_blocks(20);
+    fs::write(place.dir().join("committee.json"), "{").unwrap();
+    let before = snapshot(&place.dir());
+    let error = refused(&place, &[], 3);
+    assert!(error.contains("committee.json is damaged") && error.contains("move it away"), "{error}");
+    summary(verify(&place).arg("--json"), 3);
+    assert!(before == snapshot(&place.dir()));
+}
+
+#[test]
+fn a_start_that_is_refused_prints_its_summary_all_the_same() {
+    let place = Place::with_blocks(20);
+    let file = place.path("file");
+    fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    for (flags, expected, result) in [
+        (&["--seed", "2"][..], 7, "refused"),
+        (&["--txs", "3"], 7, "refused"),
+        (&["--dir", file], 2, "usage"),
+        (&["--committee", "0"], 2, "usage"),
+        (&["--bogus"], 2, "usage"),
+    ] {
+        let report = summary(place.run().args(flags), expected);
+        assert_eq!(text(&report, "schema"), "roadbed.run/1", "{flags:?}");
+        assert_eq!(text(&report, "result"), result, "{flags:?}");
+        assert!(!text(&report, "stop_reason").is_empty());
+    }
+    let mut node = Running::start(&mut place.run_acked());
+    place.wait_for_acks(20, &mut node);
+    let report = summary(&mut place.run(), 5);
+    assert_eq!(text(&report, "result"), "in_use");
+    let report = summary(verify(&place).arg("--json"), 5);
+    assert_eq!((text(&report, "schema"), text(&report, "result")), ("roadbed.verify/1", "in_use"));
 }
 
 #[test]

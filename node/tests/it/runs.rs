@@ -3,7 +3,7 @@
 use crate::support::*;
 
 /// Every name of the summary, as programs outside rely on them.
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 39] = [
     "schema",
     "result",
     "stop_reason",
@@ -25,6 +25,9 @@ const NAMES: [&str; 36] = [
     "restarts.verifier",
     "restarts.pruner",
     "rejected",
+    "state",
+    "reasons",
+    "chaos",
     "recovered.first",
     "recovered.next_block",
     "recovered.next_qc",
@@ -51,6 +54,7 @@ fn two_hundred_blocks_are_ingested_executed_checked_and_summed_up() {
     }
     assert_eq!(text(&summary, "schema"), "roadbed.run/1");
     assert_eq!(text(&summary, "result"), "ok");
+    assert_eq!((text(&summary, "state"), at(&summary, "chaos").is_null()), ("running", true));
     assert_eq!(text(&summary, "stop_reason"), "blocks");
     assert_eq!(number(&summary, "seed"), 7);
     for cursor in ["next_app_proposal", "next_block_to_persist", "next_block", "next_qc", "blocks_ingested"] {
@@ -149,10 +153,15 @@ fn other_shapes_and_committees_work() {
 #[test]
 fn injected_faults_cost_restarts_and_nothing_else() {
     let place = Place::new();
-    let report = summary(place.run_acked().args(["--duration", "4s", "--rate", "2000", "--chaos", "3"]), 0);
+    let report = summary(place.run_acked().args(["--duration", "6s", "--rate", "2000", "--chaos", "3"]), 0);
     let restarts = ["qc_wal", "block_wal", "verifier", "pruner"];
     let restarts: u64 = restarts.iter().map(|actor| number(&report, &format!("restarts.{actor}"))).sum();
     assert!(restarts > 0);
+    let kinds =
+        ["panic", "error", "hang", "disk_full", "write_eio", "write_short", "write_enospc", "write_stuck"];
+    for kind in kinds {
+        assert!(number(&report, &format!("chaos.{kind}")) > 0, "{kind}: {report}");
+    }
     assert_eq!(at(&report, "chain_check.ok"), true);
     assert_eq!(number(&report, "chain_check.acked_checked"), place.acked());
     let after = summary(place.run_acked().args(["--blocks", "100"]), 0);

@@ -36,6 +36,7 @@ fn progress_is_plain_lines_when_it_is_piped() {
     let place = Place::new();
     let mut node = Running::start(place.run().args(["--rate", "200"]));
     let first = node.wait_for_line("progress ");
+    assert!(!first.contains(" blocks_per_s=0 "), "{first}");
     let second = node.wait_for_line("progress ");
     for name in
         ["seconds=", "block=", "durable_mb=", "lag_blocks=", "qcs_fsync_p50_us=", "restarts=", "state="]

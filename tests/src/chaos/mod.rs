@@ -19,9 +19,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use roadbed::supervision::{Faults, RestartPolicy};
 use roadbed::{Builder, Config, RetentionPolicy, Roadbed};
-use roadbed_messages::BlockNumber;
-use roadbed_messages::api::Status;
-use roadbed_messages::testing::{self, TestCommittee};
+use roadbed_messages::api::{ActorKind, Status};
+use roadbed_messages::testing::{self, ChainShape, TestCommittee};
+use roadbed_messages::{BlockNumber, codec};
 use roadbed_wal::sim::SimStorage;
 
 use application::Application;
@@ -30,15 +30,15 @@ use faults::Strikes;
 /// Where the simulated disk has the store.
 const DIR: &str = "/chaos";
 
-/// What a round was like.
+/// What a round was like, or several.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The seed of the round.
-    pub seed: u64,
+    /// The seeds of the rounds.
+    pub seeds: Vec<u64>,
     /// Faults by kind.
     pub faults: BTreeMap<String, u64>,
-    /// Restarts of all workers.
-    pub restarts: u64,
+    /// Restarts by worker.
+    pub restarts: BTreeMap<ActorKind, u64>,
     /// Blocks that went in and came out.
     pub blocks: u64,
     /// App hashes that were accepted.
@@ -47,19 +47,67 @@ pub struct Report {
     pub forks: u64,
     /// The longest time between two app hashes that were accepted.
     pub longest_stall: Duration,
+    /// The most bytes of blocks and QCs that were in memory.
+    pub memory_bytes_max: u64,
+}
+
+impl Report {
+    /// Takes another one in.
+    pub fn add(&mut self, other: Self) {
+        self.seeds.extend(other.seeds);
+        for (kind, count) in other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        for (actor, count) in other.restarts {
+            *self.restarts.entry(actor).or_default() += count;
+        }
+        self.blocks += other.blocks;
+        self.acknowledged += other.acknowledged;
+        self.forks += other.forks;
+        self.longest_stall = self.longest_stall.max(other.longest_stall);
+        self.memory_bytes_max = self.memory_bytes_max.max(other.memory_bytes_max);
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, faults, restarts, blocks, acknowledged, forks, longest_stall } = self;
-        let faults: Vec<String> = faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let Self { seeds, faults, restarts, blocks, acknowledged, forks, longest_stall, memory_bytes_max } =
+            self;
+        match seeds.as_slice() {
+            [seed] => write!(f, "seed {seed}: ")?,
+            seeds => write!(f, "{} seeds: ", seeds.len())?,
+        }
         write!(
             f,
-            "seed {seed}: {blocks} blocks, {acknowledged} acknowledged, {restarts} restarts, {forks} forks recovered, \
-             longest stall {longest_stall:.1?}, nothing lost; faults: {}",
-            faults.join(", ")
+            "{blocks} blocks, {acknowledged} acknowledged, {forks} forks recovered, nothing lost, longest stall {} ms, at \
+             most {memory_bytes_max} bytes in memory; restarts: {}; faults: {}",
+            longest_stall.as_millis(),
+            counts(restarts),
+            counts(faults)
         )
     }
+}
+
+fn counts(by_kind: &BTreeMap<impl fmt::Display, u64>) -> String {
+    let counts: Vec<String> = by_kind.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    format!("{} ({})", by_kind.values().sum::<u64>(), counts.join(", "))
+}
+
+/// What may be in memory: what is kept of what is durable, and the window, with the QC that reaches beyond it and what
+/// is pushed at the same time.
+fn memory_bound(seed: u64, members: &TestCommittee) -> u64 {
+    const QCS: usize = 50;
+    let (mut bytes, mut blocks) = (0, 0);
+    for (qc, chain_blocks) in testing::chain(seed, members, ChainShape::default()).take(QCS) {
+        // In memory there is more to each than its bytes on the wire.
+        bytes += 2 * codec::encode(&qc).len() as u64;
+        for block in &chain_blocks {
+            blocks += 1;
+            bytes += 2 * codec::encode(block).len() as u64;
+        }
+    }
+    let Config { window_blocks, memory_bytes_max, .. } = config();
+    memory_bytes_max + bytes.div_ceil(blocks) * (window_blocks + 2 * blocks / QCS as u64)
 }
 
 /// Settings under which faults are met often and quickly, and never escalate: chaos is about healing.
@@ -108,9 +156,16 @@ pub async fn round(seed: u64, duration: Duration) -> Report {
     let peers = tokio::spawn(peers::feed(roadbed.clone(), seed, members.clone(), rng.next_u64()));
     let application = Application::start(roadbed.clone(), seed, members.clone());
     let mut strikes = Strikes::new(faults, disk.clone());
-    let mut forks = 0;
+    let (mut forks, mut memory_bytes_max) = (0, 0);
+    let memory_bound = memory_bound(seed, &members);
     let began = Instant::now();
     while began.elapsed() < duration {
+        let status = roadbed.status().await.expect("it still runs");
+        memory_bytes_max = memory_bytes_max.max(status.memory_bytes);
+        assert!(
+            memory_bytes_max <= memory_bound,
+            "{memory_bytes_max} bytes in memory, more than {memory_bound}"
+        );
         assert!(!application.has_failed(), "the application met an error: {:?}", application.end().await);
         strikes.strike(&mut rng).await;
         if rng.next_u32() % 16 == 0 {
@@ -134,13 +189,14 @@ pub async fn round(seed: u64, duration: Duration) -> Report {
     application::check_stream(&roadbed, seed, &members).await;
     roadbed.shutdown().await.expect("it still runs");
     Report {
-        seed,
+        seeds: vec![seed],
         faults: by_kind,
-        restarts: status.workers.iter().map(|worker| worker.restarts).sum(),
+        restarts: status.workers.iter().map(|worker| (worker.actor, worker.restarts)).collect(),
         blocks: pushed.0,
         acknowledged,
         forks,
         longest_stall,
+        memory_bytes_max,
     }
 }
 

@@ -4,6 +4,9 @@
 mod embed_actix;
 #[path = "../../../actors/examples/embed_tokio.rs"]
 mod embed_tokio;
+#[allow(dead_code, reason = "its main reads the command line, the test names a directory")]
+#[path = "../../../actors/examples/validator.rs"]
+mod validator;
 
 use roadbed_messages::BlockNumber;
 use roadbed_tests::Fixture;
@@ -16,6 +19,15 @@ fn example_in_a_tokio_program_runs() {
 #[test]
 fn example_in_an_actix_system_runs() {
     embed_actix::main().unwrap();
+}
+
+#[test]
+fn example_validator_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    for run in 1..=3 {
+        let next = actix::System::new().block_on(validator::run(dir.path())).unwrap();
+        assert_eq!(next, BlockNumber(200 * run));
+    }
 }
 
 #[tokio::test]

@@ -9,8 +9,10 @@
 mod bad_input;
 mod documents;
 mod embed;
+mod flood;
 mod layering;
 mod messages;
+mod metrics;
 mod reconcile;
 mod restarts;
 mod smoke;

@@ -294,7 +294,10 @@ pub(crate) fn gather(storage: &dyn Storage, dir: &Path) -> Result<(Vec<Candidate
     Ok((candidates, found))
 }
 
-fn read_header(storage: &dyn Storage, path: &Path) -> Result<Result<Header, HeaderFault>, WalError> {
+pub(crate) fn read_header(
+    storage: &dyn Storage,
+    path: &Path,
+) -> Result<Result<Header, HeaderFault>, WalError> {
     let file = open_to_read(storage, path)?;
     let mut page = vec![0; PAGE_BYTES];
     let whole = read_full(&*file, &mut page, 0).map_err(|error| read_failed(path, 0, &error))?;

@@ -22,6 +22,8 @@ use crate::segment::read_failed;
 pub(crate) struct Tail {
     /// Where the next frame is due: nothing from here on counts.
     pub(crate) end_offset: u64,
+    /// The end of the last whole group: a frame behind it is of a group that is not all there.
+    pub(crate) group_end: u64,
     /// Of the entries before it.
     pub(crate) records: Vec<Record>,
     /// Header checksum of the last entry's frame; 0 without one.
@@ -90,6 +92,7 @@ pub(crate) fn judge(
     let mut walker = Walker::new(source, terms);
     let mut tail = Tail {
         end_offset: 0,
+        group_end: header.frames_offset,
         records: Vec::new(),
         tail: 0,
         trim: header.trim_index,
@@ -99,6 +102,9 @@ pub(crate) fn judge(
     };
     let (stop, boundary) = loop {
         let (due, boundary, index) = (walker.offset(), walker.at_boundary(), walker.index());
+        if boundary {
+            tail.group_end = due;
+        }
         match walker.step().map_err(|error| failed(due, error))? {
             Step::Frame { offset, header, header_crc, payload } => match header.kind {
                 FrameKind::Entry => {

@@ -1,6 +1,6 @@
 //! The simulated disk: files and directories, each with what is durable and what is only in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What a disk writes as a whole, in bytes.
@@ -182,6 +182,15 @@ impl Change {
 }
 
 impl Dir {
+    /// The files that have a name here, or may have one after a crash.
+    fn inodes(&self) -> impl Iterator<Item = usize> {
+        let linked = self.changes.iter().filter_map(|entry| match entry {
+            Entry::Link { inode, .. } => Some(*inode),
+            Entry::Unlink { .. } | Entry::Rename { .. } => None,
+        });
+        self.durable.values().chain(self.current.values()).copied().chain(linked)
+    }
+
     pub(super) fn link(&mut self, name: &str, inode: usize) {
         self.change(Entry::Link { name: name.to_owned(), inode });
     }
@@ -246,6 +255,30 @@ impl Disk {
         self.dirs.get(path.parent()?)?.current.get(name).copied()
     }
 
+    /// Moves a file to another directory, the way a journal does: at once in both or in neither, and with all that was
+    /// changed in them before.
+    pub(super) fn move_to(&mut self, from: &Path, to: &Path) -> std::io::Result<()> {
+        use std::io::ErrorKind::{AlreadyExists, InvalidInput, NotFound};
+        fn name(path: &Path) -> Option<(&Path, &str)> {
+            Some((path.parent()?, path.file_name()?.to_str()?))
+        }
+        let inode = self.inode_of(from).ok_or(NotFound)?;
+        let (Some((source, old_name)), Some((target, new_name))) = (name(from), name(to)) else {
+            return Err(InvalidInput.into());
+        };
+        let dir = self.dirs.get_mut(target).ok_or(NotFound)?;
+        if dir.current.contains_key(new_name) {
+            return Err(AlreadyExists.into());
+        }
+        dir.link(new_name, inode);
+        dir.sync();
+        if let Some(dir) = self.dirs.get_mut(source) {
+            dir.unlink(old_name);
+            dir.sync();
+        }
+        Ok(())
+    }
+
     /// Bytes that the files take.
     pub(super) fn used_bytes(&self) -> u64 {
         let linked = self.dirs.values().flat_map(|dir| dir.current.values());
@@ -268,6 +301,18 @@ impl Disk {
             }
         }
         let inodes = self.inodes.iter().map(|inode| inode.crash(&mut dice, survival)).collect();
-        Self { dirs, inodes }
+        let mut left = Self { dirs, inodes };
+        left.forget_nameless();
+        left
+    }
+
+    /// Empties the files that no name leads to, now or after any crash: nobody holds them open in an image.
+    pub(super) fn forget_nameless(&mut self) {
+        let named: BTreeSet<usize> = self.dirs.values().flat_map(Dir::inodes).collect();
+        for (inode, content) in self.inodes.iter_mut().enumerate() {
+            if !named.contains(&inode) {
+                *content = Inode::default();
+            }
+        }
     }
 }

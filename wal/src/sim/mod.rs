@@ -109,7 +109,9 @@ impl SimStorage {
     pub fn kill(&self) -> Self {
         let mut machine = self.machine();
         let seed = machine.dice.next();
-        Self::with_disk(machine.disk.clone(), seed, machine.direct)
+        let mut disk = machine.disk.clone();
+        disk.forget_nameless();
+        Self::with_disk(disk, seed, machine.direct)
     }
 
     /// Steps so far: calls that change the disk.

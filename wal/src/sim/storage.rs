@@ -216,7 +216,8 @@ impl Storage for SimStorage {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         if from.parent() != to.parent() {
-            return Err(io::ErrorKind::CrossesDevices.into());
+            self.enter_whole(Op::Rename, from, None)?;
+            return self.machine().disk.move_to(from, to);
         }
         self.entry(Op::Rename, from, |dir, name| {
             if !dir.current.contains_key(name) {

@@ -20,12 +20,14 @@ pub mod calls;
 pub mod chain;
 mod early;
 mod logs;
+mod observe;
 mod push;
 pub mod reconcile;
 mod recover;
 mod serve;
 mod status;
 mod stop;
+mod tally;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -54,8 +56,11 @@ use calls::{Admission, Bound, Call, Calls, Kind, Pending, Stage};
 use chain::Chain;
 pub(crate) use logs::APPEND_ORDERS_MAX;
 use logs::Logs;
+pub use observe::Observed;
 use recover::Recovery;
 use stop::Stopping;
+use tally::Tally;
+pub use tally::{BLOCK_RESULTS, QC_RESULTS};
 use workers::Workers;
 
 /// Something that happened.
@@ -259,6 +264,7 @@ pub struct Core {
     /// Whether the next job should be one that the chain may need to go on.
     needed_job_next: bool,
     rejected: BTreeMap<&'static str, u64>,
+    tally: Tally,
     /// As it was sampled last.
     free_bytes: Option<u64>,
     effects: Vec<Effect>,
@@ -285,6 +291,7 @@ impl Core {
             verifying_bytes: 0,
             needed_job_next: true,
             rejected: BTreeMap::new(),
+            tally: Tally::default(),
             free_bytes: None,
             effects: Vec::new(),
             committee,
@@ -318,6 +325,11 @@ impl Core {
     /// The five cursors.
     pub fn cursors(&self) -> Cursors {
         self.chain.cursors()
+    }
+
+    /// A block, if it is in memory.
+    pub fn block(&self, number: BlockNumber) -> Option<&VerifiedBlock> {
+        self.chain.block(number)
     }
 
     /// Bytes of the blocks and QCs that are held in memory.
@@ -433,6 +445,7 @@ impl Core {
         let push = matches!(kind, Kind::PushQc | Kind::PushBlock | Kind::PushAppHash);
         if push && !matches!(error, Error::Stopped(_)) {
             *self.rejected.entry(error.reason()).or_default() += 1;
+            self.tally.refused(kind, &error);
         }
         self.effects.push(Effect::Reply { call, answer: Err(error) });
     }

@@ -7,7 +7,7 @@ use roadbed_messages::api::{ActorKind, Cursors, Error, PushAppHash, PushBlock, P
 use roadbed_messages::{BlockNumber, HeaderHash, VerifiedBlock, codec};
 
 use super::calls::{Kind, Pending, Stage};
-use super::{Answer, Core, Effect};
+use super::{Answer, Core, Effect, tally};
 
 /// A job that ended this many lives of the verifier is not tried again.
 const VERIFIER_DEATHS_MAX: u32 = 2;
@@ -176,8 +176,12 @@ impl Core {
         let Pending::InsertQc { headers, qc, blocks } = call.pending.clone() else {
             unreachable!("a QC that waits for its turn is verified")
         };
-        if let Some(qc) = qc.filter(|qc| qc.range().start == self.cursors().next_qc) {
-            self.chain.insert_qc(qc);
+        match qc.filter(|qc| qc.range().start == self.cursors().next_qc) {
+            Some(qc) => {
+                self.chain.insert_qc(qc);
+                self.tally.qc(tally::ACCEPTED, 1);
+            }
+            None => self.tally.qc(tally::STALE, 1),
         }
         let mut by_hash: BTreeMap<HeaderHash, VerifiedBlock> =
             blocks.into_iter().map(|block| (block.header_hash(), block)).collect();
@@ -190,9 +194,11 @@ impl Core {
             let number = BlockNumber(number);
             let block = self.chain.header_hash(number).and_then(|hash| by_hash.remove(&hash));
             if let Some(block) = block {
-                self.chain.insert_block(number, block);
+                let new = self.chain.insert_block(number, block);
+                self.tally.block(if new { tally::ACCEPTED } else { tally::DUPLICATE }, 1);
             }
         }
+        self.tally.block(tally::IGNORED, by_hash.len() as u64);
         self.answer(id, Ok(Answer::Done));
     }
 
@@ -204,12 +210,14 @@ impl Core {
             unreachable!("a block that waits for its QC is verified")
         };
         let answer = if number < self.cursors().next_block || self.chain.block(number).is_some() {
+            self.tally.block(tally::DUPLICATE, 1);
             Ok(Answer::Done)
         } else {
             let found = block.header_hash();
             match self.chain.header_hash(number) {
                 Some(expected) if expected == found => {
                     self.chain.insert_block(number, block);
+                    self.tally.block(tally::ACCEPTED, 1);
                     Ok(Answer::Done)
                 }
                 Some(expected) => Err(Error::HeaderMismatch { number, expected, found }),

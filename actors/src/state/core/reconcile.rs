@@ -21,6 +21,7 @@
 //! Case 11, a gap inside one log, is found by whoever reads the log, not here.
 
 use roadbed_messages::BlockNumber;
+use roadbed_messages::api::StartError;
 use roadbed_messages::api::workers::{LogFacts, LogPlan};
 
 /// What must be done before anything is appended, and what the logs hold then.
@@ -49,6 +50,20 @@ pub struct Refusal {
     pub case: &'static str,
     /// What is missing.
     pub detail: String,
+}
+
+impl Refusal {
+    /// The refusal as a start tells it, with the ways out.
+    pub fn into_start_error(self) -> StartError {
+        let Self { case, detail } = self;
+        StartError::WouldLose {
+            detail: format!(
+                "{detail}; starting would vote again on blocks that were voted on. Restore the QC log from a backup, or \
+                 accept the loss (setting accept_lost_qcs, `roadbed run --accept-lost-qcs`, `roadbed repair`): the \
+                 blocks are then moved aside, kept, and both logs are filled anew (reconcile case {case})"
+            ),
+        }
+    }
 }
 
 /// Plans how to reconcile the two logs. Pure: reads nothing, writes nothing.

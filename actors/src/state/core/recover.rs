@@ -80,15 +80,7 @@ impl Core {
                 recovery.plan = Some(plan);
                 self.load();
             }
-            Err(refusal) => {
-                let detail = format!(
-                    "{}; starting would vote again on blocks that were voted on. Restore the QC log from a backup, \
-                     or start with the setting accept_lost_qcs (`roadbed run --accept-lost-qcs`): the blocks are then moved aside, kept, and both \
-                     logs are filled anew (reconcile case {})",
-                    refusal.detail, refusal.case
-                );
-                self.escalate(StopReason::Start(StartError::WouldLose { detail }));
-            }
+            Err(refusal) => self.escalate(StopReason::Start(refusal.into_start_error())),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The workers' lives as State sees them: which generation counts, when the next one starts, when to give up.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand_chacha::rand_core::RngCore as _;
@@ -17,9 +18,11 @@ pub(super) struct Worker {
     pub(super) generation: Generation,
     pub(super) state: WorkerState,
     pub(super) restarts: u64,
+    /// The same by what ended the life before.
+    pub(super) restarts_by_cause: BTreeMap<Cause, u64>,
     pub(super) last_error: Option<String>,
     /// When the next life begins, while it waits for its backoff.
-    start_at: Option<Duration>,
+    pub(super) start_at: Option<Duration>,
     /// Since when its present life has been ready.
     up_since: Option<Duration>,
     /// How long its operation has been running, as of the last beat.
@@ -53,6 +56,7 @@ impl Workers {
                 generation: Generation(0),
                 state: WorkerState::Stopped,
                 restarts: 0,
+                restarts_by_cause: BTreeMap::new(),
                 last_error: None,
                 start_at: None,
                 up_since: None,
@@ -148,12 +152,18 @@ impl Core {
         self.effects.push(Effect::Start { actor, generation, wal });
     }
 
+    /// Whether a report has an effect. The first report of a failure ends a life; whatever else that life says comes
+    /// too late.
+    pub fn counts(&self, report: &Report) -> bool {
+        self.workers.generation(report.actor) == Some(report.generation)
+            && self.workers.is_alive(report.actor)
+    }
+
     pub(super) fn on_report(&mut self, report: Report) {
-        let Report { actor, generation, event } = report;
-        // The first report of a failure ends a life; whatever else that life says comes too late.
-        if self.workers.generation(actor) != Some(generation) || !self.workers.is_alive(actor) {
+        if !self.counts(&report) {
             return;
         }
+        let Report { actor, generation, event } = report;
         match (event, wal_of(actor)) {
             (Event::Up, _) => self.on_up(actor),
             (Event::Judged(facts), Some(wal)) => self.on_judged(wal, facts),
@@ -209,6 +219,7 @@ impl Core {
         match verdict {
             Verdict::RestartAfter(delay) => {
                 worker.restarts += 1;
+                *worker.restarts_by_cause.entry(cause).or_default() += 1;
                 worker.start_at = Some(self.now.saturating_add(delay));
                 worker.state =
                     if cause == Cause::DiskFull { WorkerState::DiskFull } else { WorkerState::Backoff };

@@ -1,5 +1,4 @@
-//! `roadbed inspect`: what a directory holds. It takes no lock, so it works beside a running node; what it shows is then
-//! a moment that has passed already.
+//! The summary: who it belongs to, what both logs hold, what the next start would do.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,14 +8,15 @@ use roadbed_messages::api::WalKind;
 use roadbed_wal::Inspected;
 use serde::Serialize;
 
-use super::facts::{NextStart, judge, log_facts};
-use super::read_only::{ReadOnly, holder_of};
-use super::store::Store;
-use crate::cli::InspectArgs;
+use super::STORAGE;
 use crate::exit::{Code, NodeError};
-use crate::output;
+use crate::tools::facts::{NextStart, judge, log_facts};
+use crate::tools::read_only::holder_of;
+use crate::tools::report::{print, told};
+use crate::tools::store::Store;
 
-const STORAGE: ReadOnly = ReadOnly { locks: false };
+/// How far a summary goes: its cost must not grow with what is retained.
+const READ: &str = "headers and last segments";
 
 /// The report.
 #[derive(Debug, Serialize)]
@@ -35,6 +35,8 @@ struct Inspection {
     aside: Vec<String>,
     /// What the next start would do. Beside a running node: not looked at.
     next_start: Option<NextStart>,
+    /// What was read of the logs; `roadbed verify` reads everything.
+    read: &'static str,
     /// What could not be read, in words.
     problems: Vec<String>,
 }
@@ -61,16 +63,12 @@ struct SegmentPart {
     file: String,
     bytes: u64,
     sequence: Option<u64>,
-    origin: Option<String>,
+    origin: Option<&'static str>,
     base_index: Option<u64>,
 }
 
-/// Inspects a directory and prints the report.
-///
-/// # Errors
-/// When there is no store.
-pub(crate) fn inspect(args: &InspectArgs) -> Result<Code, NodeError> {
-    let store = Store::open(&args.dir)?;
+/// Prints the summary.
+pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
     let in_use_by = holder_of(&store.paths.lock());
     let mut problems: Vec<String> = store.committee.as_ref().err().cloned().into_iter().collect();
     let committee = store.committee.as_ref().ok();
@@ -80,9 +78,8 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<Code, NodeError> {
     for (part, wal) in parts.iter_mut().zip([WalKind::Qcs, WalKind::Blocks]) {
         let inspected = roadbed_wal::inspect(&STORAGE, &store.paths.log(wal))?;
         part.segments = inspected.iter().map(SegmentPart::of).collect();
-        problems
-            .extend(inspected.iter().filter_map(|one| one.header.as_ref().err()).map(ToString::to_string));
-        match judge(&store, STORAGE, wal) {
+        problems.extend(inspected.iter().filter_map(|one| one.header.as_ref().err()).map(told));
+        match judge(&store.paths, STORAGE, wal, store.options(wal)) {
             Ok(judged) => {
                 let found = judged.facts();
                 part.first_index = found.first;
@@ -96,17 +93,17 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<Code, NodeError> {
                     Err(_) => {}
                 }
             }
-            Err(error) => problems.push(error.to_string()),
+            Err(error) => problems.push(told(&error)),
         }
     }
     if let ([qcs, blocks], None) = (facts.as_slice(), in_use_by) {
-        next_start = Some(NextStart::of(&store, blocks, qcs));
+        next_start = Some(NextStart::of(store, blocks, qcs));
     }
     problems.dedup();
     let [qcs, blocks] = parts;
     let inspection = Inspection {
         schema: "roadbed.inspect/1",
-        dir: args.dir.clone(),
+        dir: store.paths.dir.clone(),
         format: store.marker.format,
         chain: store.marker.chain.to_string(),
         first_block: store.marker.first_block.0,
@@ -118,16 +115,20 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<Code, NodeError> {
         }),
         qcs,
         blocks,
-        aside: set_aside(&store),
+        aside: set_aside(store),
         next_start,
+        read: READ,
         problems,
     };
-    let text =
-        if args.json { serde_json::to_string(&inspection).unwrap_or_default() } else { inspection.text() };
-    output::result(&text).map_err(|error| NodeError::io("write the report", error))?;
+    print(json, &inspection, || inspection.text())?;
     // Beside a writer a tail that is being written looks like damage.
-    let damaged = !inspection.problems.is_empty() && in_use_by.is_none();
-    Ok(if damaged { Code::Corrupt } else { Code::Clean })
+    let (none, idle) = (inspection.problems.is_empty(), in_use_by.is_none());
+    let only_committee = inspection.problems.len() == 1 && !store.paths.committee().exists();
+    Ok(match none {
+        false if idle && only_committee => Code::Failure,
+        false if idle => Code::Corrupt,
+        _ => Code::Clean,
+    })
 }
 
 impl SegmentPart {
@@ -137,7 +138,7 @@ impl SegmentPart {
             file: segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             bytes: segment.bytes,
             sequence: header.map(|header| header.sequence),
-            origin: header.map(|header| format!("{:?}", header.origin).to_lowercase()),
+            origin: header.map(|header| super::segments::origin(header.origin)),
             base_index: header.map(|header| header.base),
         }
     }
@@ -194,6 +195,7 @@ impl Inspection {
             }
             lines.extend(notes.iter().map(|note| format!("            {note}")));
         }
+        lines.push(format!("  read      {READ}; `inspect DIR segments` and `verify` read every byte"));
         lines.extend(self.problems.iter().map(|problem| format!("  problem: {problem}")));
         if !self.problems.is_empty() && self.in_use_by.is_none() {
             lines.push(format!("  next: roadbed verify {}", self.dir.display()));

@@ -1,0 +1,118 @@
+//! A backup is made while the node writes, prunes and recycles; it verifies, and a node starts on it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::*;
+
+fn backup(place: &Place, dest: &Path) -> serde_json::Value {
+    summary(roadbed().arg("backup").arg(place.dir()).arg(dest).arg("--json"), 0)
+}
+
+#[test]
+fn backups_under_load_verify_and_start() {
+    let place = Place::new();
+    // Segments of 128 KiB and blocks of 2 kB: rolls, truncations and recycling many times a second.
+    let mut command = place.run_acked();
+    command.args(["--retain-blocks", "200", "--tx-bytes", "256", "--rate", "2000"]);
+    command.env("ROADBED_SEGMENT_BYTES", "131072");
+    let mut node = Running::start(&mut command);
+    let dest = place.path("backup");
+    let mut next_block = 0;
+    for round in 0..6 {
+        let acked = place.acked();
+        place.wait_for_acks(acked + 400, &mut node);
+        // What was acknowledged before the backup began is in it, as far as it was not pruned.
+        let acked = place.acked();
+        let report = backup(&place, &dest);
+        let reached = number(&report, "extent.next_block");
+        assert!(reached > next_block && reached >= acked, "round {round}: {report}, {acked} acknowledged");
+        next_block = reached;
+        let verified = summary(roadbed().args(["verify", "--deep", "--json"]).arg(&dest), 0);
+        assert_eq!(number(&verified, "next_start.next_block"), next_block);
+    }
+    assert!(node.is_running());
+    node.kill();
+
+    let restored = place.path("restored");
+    copy(&dest, &restored);
+    let mut command = roadbed();
+    command
+        .args(["run", "--rate", "0", "--json", "--tx-bytes", "256", "--blocks", "50", "--dir"])
+        .arg(&restored);
+    let run = summary(&mut command, 0);
+    assert_eq!(number(&run, "recovered.next_block"), next_block);
+    assert!(at(&run, "recovered.lost").is_null());
+    assert_eq!(at(&run, "chain_check.ok"), true);
+}
+
+#[test]
+fn a_second_backup_copies_only_what_is_new() {
+    let place = Place::with_blocks(2500);
+    let dest = place.path("backup");
+    let first = backup(&place, &dest);
+    assert!(number(&first, "copied") >= 4, "{first}");
+    summary(place.run().args(["--blocks", "100"]), 0);
+    let second = backup(&place, &dest);
+    assert!(number(&second, "kept") >= 2, "{second}");
+    assert!(number(&second, "copied") <= 4, "{second}");
+    assert_eq!(number(&second, "extent.next_block"), 2600);
+    summary(roadbed().args(["verify", "--deep", "--json"]).arg(&dest), 0);
+    // Copies, never links: the node overwrites its files in place.
+    use std::os::unix::fs::MetadataExt;
+    for (path, _) in snapshot(&dest) {
+        assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
+    }
+}
+
+#[test]
+fn a_backup_that_was_interrupted_is_finished_by_the_next() {
+    let place = Place::with_blocks(2500);
+    let dest = place.path("backup");
+    backup(&place, &dest);
+    // As a kill in the middle leaves it: a manifest that says so, a copy without its name, a segment that is missing.
+    let manifest = fs::read_to_string(dest.join("BACKUP.json")).unwrap();
+    fs::write(dest.join("BACKUP.json"), manifest.replace("\"complete\": true", "\"complete\": false"))
+        .unwrap();
+    let sealed = dest.join("blocks/00000000000000000001.seg");
+    fs::rename(&sealed, sealed.with_extension("copy")).unwrap();
+    let again = backup(&place, &dest);
+    assert_eq!(number(&again, "extent.next_block"), 2500);
+    assert!(sealed.exists() && !sealed.with_extension("copy").exists());
+    summary(roadbed().args(["verify", "--deep", "--json"]).arg(&dest), 0);
+}
+
+#[test]
+fn a_destination_that_is_something_else_is_refused_and_kept() {
+    let (place, other) = (Place::with_blocks(50), Place::new());
+    summary(other.run().args(["--blocks", "20", "--seed", "2"]), 0);
+    let (letters, used) = (place.path("letters"), place.path("used"));
+    fs::create_dir(&letters).unwrap();
+    fs::write(letters.join("letter.txt"), "dear all").unwrap();
+    let foreign = place.path("foreign");
+    backup(&other, &foreign);
+    backup(&place, &used);
+    summary(roadbed().args(["run", "--rate", "0", "--json", "--blocks", "10", "--dir"]).arg(&used), 0);
+    let inside = place.dir().join("backup");
+    for (dest, expected, words) in [
+        (&letters, 7, "is not empty, and no backup"),
+        (&foreign, 7, "is a backup of another store"),
+        (&used, 7, "a node was started on"),
+        (&inside, 2, "lies in the store itself"),
+    ] {
+        let before = dest.is_dir().then(|| snapshot(dest));
+        let output = output(roadbed().arg("backup").arg(place.dir()).arg(dest));
+        assert_eq!(code(&output), expected, "{}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+        assert!(before.is_none_or(|before| before == snapshot(dest)));
+    }
+}
+
+#[test]
+fn damage_in_the_store_fails_the_backup_by_name() {
+    let place = Place::with_blocks(2500);
+    overwrite(&place.dir().join("blocks/00000000000000000001.seg"), 300_000, &[0xab; 8]);
+    let output = output(roadbed().arg("backup").arg(place.dir()).arg(place.path("backup")));
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(stderr(&output).contains("the store itself is damaged there"), "{}", stderr(&output));
+}

@@ -1,0 +1,95 @@
+//! Every command in a document works as printed.
+//!
+//! A block that begins with ```` ```sh run ```` is run by bash, which stops at the first command that fails; the blocks of a
+//! document share an empty directory and follow each other. ```` ```sh run cargo ```` needs the checkout, and stands for
+//! examples that other tests run. ```` ```sh skip: … ```` says why it is not run. There are no others.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::*;
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The blocks of shell commands in a document: what stands behind `sh` in their first lines, and the commands.
+fn blocks(text: &str) -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(mark) = line.trim_start().strip_prefix("```sh") else { continue };
+        let commands: Vec<&str> =
+            lines.by_ref().take_while(|line| !line.trim_start().starts_with("```")).collect();
+        blocks.push((mark.trim().to_owned(), commands.join("\n")));
+    }
+    blocks
+}
+
+fn run_document(name: &str) {
+    let text = fs::read_to_string(checkout().join(name)).unwrap();
+    let place = Place::new();
+    let dir = place.path("empty");
+    fs::create_dir(&dir).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_roadbed")).parent().unwrap().to_owned();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut ran = 0;
+    for (mark, commands) in blocks(&text) {
+        match mark.as_str() {
+            "run" => {}
+            // The examples' own tests run them; here it is enough that they are there.
+            "run cargo" => {
+                for example in commands.split("--example ").skip(1).filter_map(|rest| rest.split(' ').next())
+                {
+                    assert!(
+                        checkout().join(format!("actors/examples/{example}.rs")).exists(),
+                        "{name}: {example}"
+                    );
+                }
+                continue;
+            }
+            mark if mark.starts_with("skip: ") => continue,
+            mark => panic!("{name}: a block of commands is marked {mark:?}, not `run` or `skip: why`"),
+        }
+        let mut shell = Command::new("bash");
+        // A pipe whose reader has enough is no failure, and no command of ours may make it one.
+        shell.args(["-e", "-u", "-o", "pipefail", "-c", &commands]).current_dir(&dir).env("PATH", &path);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROADBED_")) {
+            shell.env_remove(name);
+        }
+        let output = shell.env("ROADBED_SEGMENT_BYTES", "1048576").output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{name}:\n{commands}\n{}{}",
+            stdout(&output),
+            stderr(&output)
+        );
+        ran += 1;
+    }
+    assert!(ran > 0, "{name} has no commands to run");
+}
+
+#[test]
+fn commands_of_the_quickstart_work_as_printed() {
+    run_document("docs/quickstart.md");
+}
+
+#[test]
+fn commands_of_the_operations_page_work_as_printed() {
+    run_document("docs/operations.md");
+}
+
+#[test]
+fn commands_of_every_document_are_marked_as_run_or_say_why_not() {
+    for name in
+        ["README.md", "CONTRIBUTING.md", "docs/embedding.md", "docs/quickstart.md", "docs/operations.md"]
+    {
+        let text = fs::read_to_string(checkout().join(name)).unwrap();
+        for (mark, commands) in blocks(&text) {
+            let known = mark == "run" || mark == "run cargo" || mark.starts_with("skip: ");
+            assert!(known, "{name}: {mark:?}:\n{commands}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! What must hold: after every step, with every reply, and at every recovery.
+
+use roadbed::state::core::calls::{Bound, Kind};
+use roadbed::state::core::{Answer, Request};
+use roadbed_messages::GlobalBlock;
+use roadbed_messages::api::workers::CallId;
+use roadbed_messages::api::{Cursors, Error, Recovered, StartError};
+use roadbed_wal::sim::SimStorage;
+
+use super::process::Asked;
+use super::recover::{Start, check_served, recover};
+use super::world::World;
+
+/// Calls beyond a full bound that are let in when they bring exactly what is needed next.
+const RESERVE: usize = 16;
+
+/// What was promised, over all processes on one disk.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    first_block: u64,
+    /// Blocks below were promised to survive a crash.
+    pub(super) promised: u64,
+    /// Blocks below were promised never to come back.
+    pub(super) pruned: u64,
+    /// Nothing at or beyond these was ever taken in.
+    next_block_max: u64,
+    next_qc_max: u64,
+    /// The disk was damaged from outside: what was promised may be gone, and a start may be refused.
+    pub(super) damaged: bool,
+    /// Bits have rotted: until there is a new disk, nothing that is on this one can be relied on.
+    pub(super) rotten: bool,
+    /// The damage is in the marker.
+    pub(super) marker_damaged: bool,
+    /// A segment inside a log is gone.
+    pub(super) gap: bool,
+    /// The disk may fail calls.
+    pub(super) disk_faults: bool,
+    /// It has failed some in this life of the machine: what reads see is not what is on the disk.
+    pub(super) disk_failed: bool,
+    /// The disk before a start that may be refused.
+    pub(super) refusable: Option<SimStorage>,
+}
+
+impl Ledger {
+    pub(super) fn new(first_block: u64) -> Self {
+        Self {
+            first_block,
+            promised: first_block,
+            pruned: first_block,
+            next_block_max: first_block,
+            next_qc_max: first_block,
+            damaged: false,
+            rotten: false,
+            marker_damaged: false,
+            gap: false,
+            disk_faults: false,
+            disk_failed: false,
+            refusable: None,
+        }
+    }
+
+    pub(super) fn crashed(&mut self) {
+        self.disk_faults = false;
+        self.disk_failed = false;
+        self.refusable = None;
+    }
+
+    /// Damage from outside: no promise about what is there holds any more, those about what it is do.
+    pub(super) fn excuse(&mut self) {
+        (self.promised, self.pruned) = (self.first_block, self.first_block);
+        self.damaged = true;
+    }
+}
+
+impl World {
+    pub(super) fn check_cursors(&mut self, before: Cursors, was_running: bool) {
+        let Some(process) = &self.process else { return };
+        let now = process.core.cursors();
+        assert!(now.in_order(), "{now:?}");
+        self.ledger.next_block_max = self.ledger.next_block_max.max(now.next_block.0);
+        self.ledger.next_qc_max = self.ledger.next_qc_max.max(now.next_qc.0);
+        if !was_running {
+            return;
+        }
+        let went_on = [
+            (before.first, now.first),
+            (before.next_app_proposal, now.next_app_proposal),
+            (before.next_block_to_persist, now.next_block_to_persist),
+            (before.next_block, now.next_block),
+            (before.next_qc, now.next_qc),
+        ];
+        assert!(went_on.iter().all(|(before, now)| before <= now), "a cursor went back: {before:?}, {now:?}");
+    }
+
+    /// Memory and the tables of calls stay within their bounds.
+    pub(super) fn check_bounds(&self) {
+        let Some(process) = self.process.as_ref().filter(|process| process.running.is_some()) else { return };
+        let now = process.core.cursors();
+        let not_durable = self.chain.bytes_between(now.next_block_to_persist.0, now.next_qc.0);
+        let memory_bytes_max = self.config.memory_bytes_max + not_durable;
+        let held = process.core.memory_bytes();
+        assert!(
+            held <= memory_bytes_max,
+            "{held} bytes in memory, at most {memory_bytes_max} may be: {now:?}"
+        );
+        let bounds = &self.config.bounds;
+        for kind in Kind::ALL {
+            let Bound { calls_max, .. } = match kind {
+                Kind::PushQc => bounds.push_qc,
+                Kind::PushBlock => bounds.push_block,
+                Kind::PushAppHash => bounds.push_app_hash,
+                Kind::PruneBefore | Kind::Shutdown => bounds.prune,
+                _ => bounds.get,
+            };
+            let waiting = process.core.waiting(kind);
+            assert!(waiting <= calls_max + RESERVE, "{}: {waiting} calls wait", kind.name());
+        }
+    }
+
+    pub(super) fn check_recovered(&mut self, recovered: &Recovered) {
+        let Recovered { first, next_block, next_qc, ref reconcile_case, .. } = *recovered;
+        for row in reconcile_case.split('+') {
+            self.tales.count("reconcile", row);
+        }
+        if recovered.torn_bytes > 0 {
+            self.tales.count("count", "torn tails repaired");
+        }
+        self.tales.count("count", "starts");
+        self.tales.count("count", "crash recoveries");
+        self.tales.count("row", "crash: everything acknowledged is there");
+        assert!(first <= next_block && next_block <= next_qc, "{recovered:?}");
+        self.check_promises(recovered);
+        // What was lost is lost, and what is there from here on is promised anew; bits that have rotted stay rotten.
+        self.ledger.damaged = self.ledger.rotten;
+        self.ledger.refusable = None;
+    }
+
+    fn check_promises(&self, recovered: &Recovered) {
+        let Recovered { next_block, next_qc, .. } = *recovered;
+        let ledger = &self.ledger;
+        if !ledger.rotten {
+            self.check_kept(recovered);
+        }
+        assert!(
+            next_block.0 <= ledger.next_block_max && next_qc.0 <= ledger.next_qc_max,
+            "recovered what never came in: {recovered:?}, {ledger:?}"
+        );
+    }
+
+    fn check_kept(&self, recovered: &Recovered) {
+        let Recovered { first, next_block, .. } = *recovered;
+        let ledger = &self.ledger;
+        assert!(next_block.0 >= ledger.promised, "promised, but lost: {recovered:?}, {ledger:?}");
+        assert!(first.0 >= ledger.pruned, "pruned, but back: {recovered:?}, {ledger:?}");
+    }
+
+    /// A refused start has changed nothing but who holds the locks.
+    pub(super) fn check_untouched(&self, before: Option<&SimStorage>) {
+        let Some(before) = before.filter(|_| !self.ledger.disk_failed) else { return };
+        let files = |disk: &SimStorage| {
+            let files = disk.files().into_iter().filter(|path| !path.ends_with("LOCK"));
+            files.map(|path| (disk.read_file(&path), path)).collect::<Vec<_>>()
+        };
+        let (was, is) = (files(before), files(&self.disk));
+        let changed =
+            is.iter().find(|file| !was.contains(file)).or(was.iter().find(|file| !is.contains(file)));
+        if let Some((_, path)) = changed {
+            panic!("a refused start has changed {}", path.display());
+        }
+    }
+
+    pub(super) fn count_refusal(&self, error: &StartError) {
+        match error {
+            StartError::WouldLose { detail } => {
+                let row = if detail.contains("case 10") { "10" } else { "2b" };
+                self.tales.count("reconcile", row);
+            }
+            StartError::Corrupt { .. } => {
+                self.tales.count("row", "corruption at open: refused");
+                if self.ledger.gap {
+                    self.tales.count("reconcile", "11");
+                }
+            }
+            // The marker has no checksum: a bit of it makes it another chain's, or a newer program's.
+            StartError::Foreign { .. } | StartError::NewerFormat { .. } if self.ledger.marker_damaged => {
+                self.tales.count("row", "corruption at open: refused");
+            }
+            error => panic!("refused for another reason: {error}"),
+        }
+    }
+
+    // ---- replies -----------------------------------------------------------------------------------------------
+
+    pub(super) fn replied(&mut self, number: u64, call: CallId, answer: Result<Answer, Error>) {
+        let Some(process) = self.present(number) else { return };
+        let Some(asked) = process.pending.remove(&call) else {
+            panic!("{call:?} was never asked, or is answered twice: {answer:?}")
+        };
+        let now = process.core.cursors();
+        self.tell(format_args!("= {} {}", call.0, brief_answer(&answer)));
+        match &answer {
+            Ok(answer) => self.check_success(&asked, answer, now),
+            Err(error) => self.check_refusal(&asked, error, now),
+        }
+        self.take_reply(number, &asked, answer);
+    }
+
+    fn check_success(&mut self, asked: &Asked, answer: &Answer, now: Cursors) {
+        let chain = std::sync::Arc::clone(&self.chain);
+        let served = |block: &GlobalBlock| {
+            assert!(now.first <= block.number && block.number < now.next_block, "{}: {now:?}", block.number);
+            assert!(chain.has(block), "block {} is not of the chain", block.number);
+        };
+        match (&asked.request, answer) {
+            (Request::PushQc(push), Answer::Done) => {
+                let range = push.qc.range(&chain.members.committee).expect("it was taken");
+                assert!(!asked.honest || range.end <= now.next_qc, "not in: {range:?}");
+            }
+            (Request::PushBlock(push), Answer::Done) => {
+                assert!(push.number < now.next_qc, "answered before there was a QC");
+            }
+            (Request::PushAppHash(push), Answer::Done) => {
+                let process = self.process.as_mut().expect("it has just answered");
+                let number = push.number.0;
+                let above = process.granted.last().is_none_or(|(last, _)| *last < number);
+                assert!(above && number >= asked.cursors.first.0, "granted twice: {number}");
+                process.granted.push((number, push.hash));
+                self.ledger.promised = self.ledger.promised.max(number + 1);
+                self.tales.count("count", "app hashes granted");
+                if self.luck.one_in(6) {
+                    self.fork();
+                }
+            }
+            (Request::GetQc(get), Answer::Qc(qc)) => {
+                assert!(now.first <= get.number && get.number < now.next_qc, "{now:?}");
+                assert!(chain.link(get.number.0).is_some_and(|link| link.qc == *qc), "not of the chain");
+            }
+            (Request::GetBlock(get), Answer::Block(block)) => {
+                assert!(now.first <= get.number && get.number < now.next_block, "{now:?}");
+                assert!(chain.block(get.number.0).is_some_and(|ours| ours == *block), "not of the chain");
+            }
+            (Request::TryGetBlock(get), Answer::Block(block)) => {
+                assert!(now.first <= get.number && get.number < now.next_block, "{now:?}");
+                assert!(chain.block(get.number.0).is_some_and(|ours| ours == *block), "not of the chain");
+            }
+            (Request::GetGlobalBlock(get), Answer::GlobalBlock(block)) => {
+                assert_eq!(block.number, get.number);
+                served(block);
+            }
+            (Request::GetBlockByHash(get), Answer::GlobalBlock(block)) => {
+                assert_eq!(block.header.hash(), get.hash);
+                served(block);
+            }
+            (Request::GetAppProposal(get), Answer::AppProposal(proposal)) => {
+                let process = self.process.as_ref().expect("it has just answered");
+                let at = process.granted.partition_point(|(granted, _)| *granted < get.number.0);
+                let (covering, hash) = process.granted[at];
+                assert_eq!((proposal.number.0, proposal.hash), (covering, hash));
+                let link = chain.link(covering).expect("it was granted");
+                assert_eq!(proposal.road_index, link.qc.road_index());
+            }
+            (Request::Subscribe(subscribe), Answer::GlobalBlocks(blocks)) => {
+                assert!(!blocks.is_empty() && blocks.len() <= subscribe.blocks_max.max(1));
+                for (block, number) in blocks.iter().zip(subscribe.from.0..) {
+                    assert_eq!(block.number.0, number, "the stream has a gap or a repetition");
+                    served(block);
+                }
+                let last = blocks[blocks.len() - 1].number;
+                assert!(!subscribe.only_durable || last < now.next_block_to_persist, "not durable: {last}");
+            }
+            (Request::NeedBlock(need), Answer::Flag(needed)) => {
+                assert!(!needed || need.number >= now.next_block);
+            }
+            (Request::NextBlock, Answer::Cursors(cursors)) => assert_eq!(*cursors, now),
+            (Request::GetStatus, Answer::Status(status)) => assert_eq!(status.cursors, now),
+            (Request::PruneBefore(_), Answer::Pruned(pruned)) => {
+                assert!(pruned.start <= pruned.end && pruned.end <= now.first, "{pruned:?}: {now:?}");
+                self.ledger.pruned = self.ledger.pruned.max(pruned.end.0);
+                self.tales.count("count", "prunings");
+                if pruned.start < pruned.end && self.luck.one_in(6) {
+                    self.fork();
+                }
+            }
+            (Request::Shutdown, Answer::Shutdown(report)) => {
+                assert_eq!(report.cursors, now);
+                assert_eq!(report.not_durable, now.next_block_to_persist..now.next_block);
+                if report.is_clean() {
+                    // What an ordered end has made durable is promised like anything else.
+                    self.ledger.promised = self.ledger.promised.max(now.next_block.0);
+                }
+            }
+            (request, answer) => panic!("{} was answered with {answer:?}", brief(request)),
+        }
+    }
+
+    fn check_refusal(&mut self, asked: &Asked, error: &Error, now: Cursors) {
+        match (&asked.request, error) {
+            (_, Error::Stopped(_)) => {
+                let process = self.process.as_ref().expect("it has just answered");
+                let ends = process.shutting_down || process.trouble || self.ledger.damaged;
+                assert!(ends || self.ledger.disk_faults, "stopped without a reason: {error}");
+            }
+            (request, Error::Busy { .. }) => {
+                assert!(!matches!(request, Request::NextBlock | Request::GetStatus), "{error}");
+                self.tales.count("row", "flood: busy");
+            }
+            (Request::PushQc(_), Error::InvalidQc(_) | Error::InvalidBlock(_))
+            | (Request::PushBlock(_), Error::InvalidBlock(_) | Error::HeaderMismatch { .. }) => {
+                assert!(!asked.honest, "refused though it is of the chain: {error}");
+                self.tales.count("row", "invalid input: refused");
+            }
+            (Request::PushQc(_) | Request::PushBlock(_), Error::VerifierFailed { .. }) => {
+                let process = self.process.as_ref().expect("it has just answered");
+                assert!(process.trouble, "{error}");
+                self.tales.count("row", "poisonous input: given up");
+            }
+            (Request::PushAppHash(push), Error::AppHashOutOfOrder { number, next_app_proposal, .. }) => {
+                assert_eq!(*number, push.number);
+                assert!(number < next_app_proposal && *next_app_proposal <= now.next_app_proposal, "{error}");
+            }
+            (_, Error::Pruned { number, first }) => {
+                assert!(number < first && *first == now.first, "{error}: {now:?}");
+            }
+            (Request::TryGetBlock(get), Error::NotFound) => {
+                let there = asked.cursors.first..asked.cursors.next_block;
+                assert!(!there.contains(&get.number) || get.number < now.first, "{}: {there:?}", get.number);
+            }
+            (Request::GetBlockByHash(_), Error::NotFound) => {}
+            (_, Error::Damaged { .. }) => {
+                assert!(self.ledger.rotten || self.ledger.disk_faults, "{error}");
+                if self.ledger.rotten {
+                    self.tales.count("row", "corruption while serving: not served");
+                }
+            }
+            (request, error) => panic!("{}: {error}", brief(request)),
+        }
+    }
+
+    // ---- forks -------------------------------------------------------------------------------------------------
+
+    /// Recovers, beside the run, what a loss of power now would leave: what was promised must be there. Some forks meet
+    /// more on the way: another loss of power inside the recovery, or damage.
+    pub(super) fn fork(&mut self) {
+        let seed = self.luck.any();
+        let mut fork = self.disk.crash(seed);
+        if self.ledger.rotten {
+            return;
+        }
+        let mut luck = super::script::Luck::new(seed);
+        for _ in 0..luck.below(3) {
+            fork.crash_at(luck.below(60));
+            if let Start::Running(recovered, _) = recover(&fork, &self.chain, &self.config) {
+                self.check_promises(&recovered);
+            }
+            if fork.has_crashed() {
+                self.tales.count("row", "crash inside recovery");
+            }
+            self.tales.count("count", "crash recoveries");
+            fork = fork.crash(luck.any());
+        }
+        let left = fork.kill();
+        match recover(&fork, &self.chain, &self.config) {
+            Start::Running(recovered, parts) => {
+                for row in recovered.reconcile_case.split('+') {
+                    self.tales.count("reconcile", row);
+                }
+                self.check_promises(&recovered);
+                check_served(&parts, &recovered, &self.chain, 1 + luck.below(20), false);
+            }
+            Start::Refused(error) => {
+                panic!("a loss of power (fork seed {seed}) leaves what does not open: {error}")
+            }
+            Start::Ended(why) => {
+                panic!("a loss of power (fork seed {seed}) leaves what does not start: {why}")
+            }
+        }
+        self.tales.count("count", "crash recoveries");
+        self.tales.count("count", "forks");
+        if luck.one_in(3) {
+            self.damaged_fork(&left, &mut luck);
+        }
+    }
+
+    /// Damages a fork: its recovery refuses, or serves nothing but the chain.
+    fn damaged_fork(&mut self, fork: &SimStorage, luck: &mut super::script::Luck) {
+        let (kind, case) = super::acts::damage(fork, luck, &self.old);
+        let before = fork.kill();
+        match recover(fork, &self.chain, &self.config) {
+            Start::Running(recovered, parts) => {
+                for row in recovered.reconcile_case.split('+') {
+                    self.tales.count("reconcile", row);
+                }
+                check_served(&parts, &recovered, &self.chain, 1 + luck.below(8), true);
+                self.tales.count("damaged forks", format!("{kind}: nothing altered"));
+            }
+            Start::Refused(error) => {
+                let was = (self.ledger.gap, self.ledger.marker_damaged);
+                (self.ledger.gap, self.ledger.marker_damaged) = (case == Some("11"), case == Some("marker"));
+                self.count_refusal(&error);
+                (self.ledger.gap, self.ledger.marker_damaged) = was;
+                let disk = std::mem::replace(&mut self.disk, fork.clone());
+                self.check_untouched(Some(&before));
+                self.disk = disk;
+                self.tales.count("damaged forks", format!("{kind}: refused"));
+            }
+            Start::Ended(why) => panic!("a damaged fork ends without a refusal ({kind}): {why}"),
+        }
+    }
+}
+
+/// A request in a few words.
+pub(super) fn brief(request: &Request) -> String {
+    match request {
+        Request::PushQc(push) => {
+            format!("push QC of road {} with {} blocks", push.qc.road_index().0, push.blocks.len())
+        }
+        Request::PushBlock(push) => format!("push block {}", push.number),
+        Request::PushAppHash(push) => format!("push app hash {}", push.number),
+        request => format!("{request:?}"),
+    }
+}
+
+fn brief_answer(answer: &Result<Answer, Error>) -> String {
+    match answer {
+        Ok(Answer::Qc(_)) => "a QC".to_owned(),
+        Ok(Answer::Block(_)) => "a block".to_owned(),
+        Ok(Answer::GlobalBlock(block)) => format!("block {}", block.number),
+        Ok(Answer::GlobalBlocks(blocks)) => {
+            format!("{} blocks from {:?}", blocks.len(), blocks.first().map(|block| block.number.0))
+        }
+        Ok(Answer::Status(status)) => format!("{:?} {:?}", status.state, status.cursors),
+        Ok(answer) => format!("{answer:?}"),
+        Err(error) => error.to_string(),
+    }
+}
