@@ -15,6 +15,10 @@ use crate::lane::Part;
 /// Buffers that are kept for the next groups, so that their memory is touched once.
 const SPARE_BUFFERS: usize = 4;
 
+/// How many times larger than its first part the later parts of a group are: the first is to begin early, and each more
+/// costs a write.
+const LATER_PARTS: u64 = 8;
+
 /// Room that entries leave in a segment for one of the log's own marks, so that the front can move on a full disk.
 const MARK_ROOM: u64 = PAGE;
 
@@ -234,7 +238,7 @@ impl Pending {
         } else if let Some(Ahead { salt, bytes }) = ahead
             && let [group] = self.groups.make_contiguous()
             && !group.roll
-            && group.buffer.len() as u64 >= bytes
+            && group.buffer.len() as u64 >= if group.sent == 0 { bytes } else { LATER_PARTS * bytes }
         {
             let rest = self.spare.pop().unwrap_or_default();
             part = Some(group.take_ahead(salt, rest));

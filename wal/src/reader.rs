@@ -49,10 +49,13 @@ impl Reader {
     /// # Errors
     /// Damage, or what the storage says.
     pub fn get_by_key(&self, key: u64) -> Result<Option<StoredEntry>, WalError> {
-        match self.shared.index_by_key(key)? {
-            Some(index) => self.get(index),
-            None => Ok(None),
+        while let Some(index) = self.shared.index_by_key(key)? {
+            // Gone in between: the front has moved, and another entry is the first.
+            if let Some(entry) = self.get(index)? {
+                return Ok(Some(entry));
+            }
         }
+        Ok(None)
     }
 
     /// The indices of entries with this digest, oldest first; digest 0 finds nothing.

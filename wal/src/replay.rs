@@ -1,19 +1,23 @@
 //! A stream of entries in order, read in large pieces.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::mem::take;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::entry::{EntryRef, StoredEntry};
 use crate::error::{ADVICE_READ, WalError};
-use crate::format::frame::FrameKind;
-use crate::scan::{FileSource, Step, Stop, Terms, Walker};
+use crate::format::frame::{FrameHeader, FrameKind};
+use crate::scan::{FileSource, Step, Stop, Terms, Walker, Window};
 use crate::segment::read_failed;
 use crate::shared::{Place, Shared};
 use crate::storage::StorageFile;
 
 /// Bytes that are read at once.
 const AHEAD_BYTES: usize = 1 << 20;
+/// Bytes of entries that are copied out of the window at once: few enough to stay in a processor's own cache.
+const READY_BYTES: usize = 32 << 10;
 
 /// Iterator over the entries of a range; see [`crate::Reader::replay`].
 #[derive(Debug)]
@@ -22,19 +26,19 @@ pub struct Replay {
     next: u64,
     end: u64,
     failed: bool,
-    /// Entries that were read ahead, newest first.
-    ready: Vec<StoredEntry>,
+    /// Entries that were read ahead.
+    ready: VecDeque<StoredEntry>,
     /// Where the walk goes on in the segment it is in.
     place: Option<Place>,
-    /// Of the window that is read through.
-    memory: Vec<u8>,
+    /// What was read of that segment.
+    window: Window,
 }
 
 impl Replay {
     pub(crate) fn new(shared: Arc<Shared>, range: Range<u64>) -> Self {
         let have = shared.range();
-        let (next, end) = (range.start.max(have.start), range.end.min(have.end));
-        Self { shared, next, end, failed: false, ready: Vec::new(), place: None, memory: Vec::new() }
+        let range = range.start.max(have.start)..range.end.min(have.end);
+        Self::exactly(shared, range)
     }
 
     /// A stream that ends with an error where an entry is not there any more.
@@ -44,9 +48,9 @@ impl Replay {
             next: range.start,
             end: range.end,
             failed: false,
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             place: None,
-            memory: Vec::new(),
+            window: Window::default(),
         }
     }
 
@@ -59,21 +63,24 @@ impl Replay {
     fn fill(&mut self) -> Result<(), WalError> {
         let place = match self.place.take() {
             Some(place) if self.next < place.end_index => place,
-            _ => self.shared.place_of(self.next, self.end)?,
+            _ => {
+                // What was read before may be of another file, or from before its end was written.
+                self.window.clear();
+                self.shared.place_of(self.next, self.end)?
+            }
         };
-        let mut entries = Vec::new();
+        let ready = &mut self.ready;
         let mut bytes = 0;
         let mut chunk =
-            Chunk { shared: &self.shared, place, index: self.next, memory: take(&mut self.memory) };
-        let read = chunk.read(self.end, |entry| {
-            bytes += entry.payload.len() + size_of::<StoredEntry>();
-            entries.push(entry.to_owned());
-            if bytes < AHEAD_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            Chunk { shared: &self.shared, place, index: self.next, window: take(&mut self.window) };
+        let read = chunk.read(self.end, true, |index, header, payload| {
+            bytes += payload.len() + size_of::<StoredEntry>();
+            let (key, digest) = (header.key, header.digest);
+            ready.push_back(StoredEntry { index, key, digest, payload: payload.into_owned() });
+            if bytes < READY_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        self.memory = take(&mut chunk.memory);
+        self.window = take(&mut chunk.window);
         self.place = Some(chunk.place);
-        entries.reverse();
-        self.ready = entries;
         // What was read before the error comes first; then the same place is tried again, and tells it.
         if self.ready.is_empty() { read.map(|_| ()) } else { Ok(()) }
     }
@@ -87,12 +94,15 @@ pub(crate) fn visit(
 ) -> Result<u64, WalError> {
     let have = shared.range();
     let (mut next, end) = (range.start.max(have.start), range.end.min(have.end));
-    let mut memory = Vec::new();
+    let mut window = Window::default();
     while next < end {
         let place = shared.place_of(next, end)?;
-        let mut chunk = Chunk { shared, place, index: next, memory };
-        let flow = chunk.read(end, &mut visitor)?;
-        (next, memory) = (chunk.index, chunk.memory);
+        window.clear();
+        let mut chunk = Chunk { shared, place, index: next, window };
+        let flow = chunk.read(end, false, |index, header, payload| {
+            visitor(EntryRef { index, key: header.key, digest: header.digest, payload: &payload })
+        })?;
+        (next, window) = (chunk.index, chunk.window);
         if flow.is_break() {
             break;
         }
@@ -113,7 +123,7 @@ impl Iterator for Replay {
             self.failed = true;
             return Some(Err(error));
         }
-        let entry = self.ready.pop()?;
+        let entry = self.ready.pop_front()?;
         self.next += 1;
         Some(Ok(entry))
     }
@@ -126,22 +136,25 @@ struct Chunk<'a> {
     place: Place,
     /// The index that is due there.
     index: u64,
-    memory: Vec<u8>,
+    window: Window,
 }
 
 impl Chunk<'_> {
-    /// Visits entries until the visitor has enough, or the segment's part of the range is over.
+    /// Visits entries until the visitor has enough, or the segment's part of the range is over; `owned`: the visitor keeps
+    /// the payloads.
     fn read(
         &mut self,
         end: u64,
-        mut visitor: impl FnMut(EntryRef<'_>) -> ControlFlow<()>,
+        owned: bool,
+        mut visitor: impl FnMut(u64, &FrameHeader, Cow<'_, [u8]>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, WalError> {
         let file = self.shared.handles.get(&self.place.file)?;
-        match self.walk(&*file, end, &mut visitor) {
+        match self.walk(&*file, end, owned, &mut visitor) {
             Err(error) if error.is_corruption() => {
                 // Once more after the page cache was dropped: beside direct writes it may be behind the disk.
                 let _dropped = file.drop_cache();
-                self.walk(&*file, end, &mut visitor)
+                self.window.clear();
+                self.walk(&*file, end, owned, &mut visitor)
             }
             other => other,
         }
@@ -151,7 +164,8 @@ impl Chunk<'_> {
         &mut self,
         file: &dyn StorageFile,
         end: u64,
-        visitor: &mut impl FnMut(EntryRef<'_>) -> ControlFlow<()>,
+        owned: bool,
+        visitor: &mut impl FnMut(u64, &FrameHeader, Cow<'_, [u8]>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, WalError> {
         let path = &self.place.file.path;
         let end = end.min(self.place.end_index);
@@ -164,15 +178,16 @@ impl Chunk<'_> {
             entry_bytes_max: self.shared.entry_bytes_max(),
             ahead: AHEAD_BYTES,
         };
-        let mut walker = Walker::resume(&source, terms, take(&mut self.memory));
+        let mut walker = Walker::resume(&source, terms, take(&mut self.window));
         let mut flow = ControlFlow::Continue(());
         let mut result = Ok(());
         while walker.index() < end && flow.is_continue() {
             let (due, index) = (walker.offset(), walker.index());
-            match walker.step() {
+            let step = if owned { walker.step_owned() } else { walker.step() };
+            match step {
                 Ok(Step::Frame { header, payload, .. }) => {
                     if header.kind == FrameKind::Entry {
-                        flow = visitor(EntryRef { index, key: header.key, digest: header.digest, payload });
+                        flow = visitor(index, &header, payload);
                     }
                 }
                 Ok(Step::Stop(stop)) => result = Err(self.stopped(stop, due, index)),
@@ -183,7 +198,7 @@ impl Chunk<'_> {
             }
         }
         (self.index, self.place.offset) = (walker.index(), walker.offset());
-        self.memory = walker.into_memory();
+        self.window = walker.into_window();
         result.map(|()| flow)
     }
 

@@ -1,6 +1,8 @@
 //! Walks the frames of a segment one after the other, through a bounded window.
 
+use std::borrow::Cow;
 use std::io;
+use std::ops::Range;
 
 use crate::format::footer::{self, Footer};
 use crate::format::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameFault, FrameHeader};
@@ -50,25 +52,52 @@ impl Source for FileSource<'_> {
     }
 }
 
+/// A payload of at least so many bytes goes straight where its owner wants it, not through the window.
+const LARGE_BYTES: usize = 64 << 10;
+
 /// A part of the source in memory: what was asked for, and some read ahead.
-struct Window {
+#[derive(Debug, Default)]
+pub(crate) struct Window {
     memory: Vec<u8>,
     start: u64,
-    ahead: usize,
+    /// Whether the last payload did not go through it: then little is read ahead, for the next one is probably as large.
+    passed: bool,
 }
 
 impl Window {
-    /// `len` bytes from `offset` on; the caller made sure that the source has them.
-    fn get(&mut self, source: &dyn Source, offset: u64, len: usize) -> io::Result<&[u8]> {
+    /// Forgets what it holds, but not its memory.
+    pub(crate) fn clear(&mut self) {
+        self.memory.clear();
+    }
+
+    /// Where `len` bytes from `offset` on are in the window's memory; they are read with `ahead` bytes in all, if they
+    /// are not there. The caller made sure that the source has them.
+    fn reach(
+        &mut self,
+        source: &dyn Source,
+        offset: u64,
+        len: usize,
+        ahead: usize,
+    ) -> io::Result<Range<usize>> {
         let end = self.start + self.memory.len() as u64;
         if offset < self.start || offset + len as u64 > end {
             let left = usize::try_from(source.bytes() - offset).unwrap_or(usize::MAX);
-            self.memory.resize(len.max(self.ahead).min(left), 0);
+            self.memory.resize(len.max(ahead).min(left), 0);
             self.start = offset;
-            source.read(&mut self.memory, offset)?;
+            if let Err(error) = source.read(&mut self.memory, offset) {
+                self.clear();
+                return Err(error);
+            }
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
-        Ok(&self.memory[from..from + len])
+        Ok(from..from + len)
+    }
+
+    /// As many bytes from `offset` on as it holds, at most `len`.
+    fn have(&self, offset: u64, len: usize) -> &[u8] {
+        let from = offset.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        let held = from.and_then(|from| self.memory.get(from..)).unwrap_or_default();
+        &held[..held.len().min(len)]
     }
 }
 
@@ -104,7 +133,7 @@ impl std::fmt::Display for Stop {
 /// One step of a walk.
 pub(crate) enum Step<'w> {
     /// A valid frame.
-    Frame { offset: u64, header: FrameHeader, header_crc: u32, payload: &'w [u8] },
+    Frame { offset: u64, header: FrameHeader, header_crc: u32, payload: Cow<'w, [u8]> },
     /// The walk is over; the place is where a frame would have been due.
     Stop(Stop),
 }
@@ -136,21 +165,18 @@ pub(crate) struct Walker<'s> {
 
 impl<'s> Walker<'s> {
     pub(crate) fn new(source: &'s dyn Source, terms: Terms) -> Self {
-        let window = Window { memory: Vec::new(), start: 0, ahead: terms.ahead };
-        Self { source, terms, window, group: terms.offset }
+        Self { source, terms, window: Window::default(), group: terms.offset }
     }
 
-    /// A walk that starts anywhere in a group: what its frames say of durability is not judged. `memory` is used for the
-    /// window, whatever is in it.
-    pub(crate) fn resume(source: &'s dyn Source, terms: Terms, mut memory: Vec<u8>) -> Self {
-        memory.clear();
-        let window = Window { memory, start: 0, ahead: terms.ahead };
+    /// A walk that starts anywhere in a group: what its frames say of durability is not judged. What the window holds must
+    /// be of this source.
+    pub(crate) fn resume(source: &'s dyn Source, terms: Terms, window: Window) -> Self {
         Self { source, terms, window, group: u64::MAX }
     }
 
-    /// Gives the window's memory back.
-    pub(crate) fn into_memory(self) -> Vec<u8> {
-        self.window.memory
+    /// Gives the window back.
+    pub(crate) fn into_window(self) -> Window {
+        self.window
     }
 
     /// Where the next frame is due.
@@ -170,6 +196,15 @@ impl<'s> Walker<'s> {
 
     /// The next frame, or why there is none.
     pub(crate) fn step(&mut self) -> io::Result<Step<'_>> {
+        self.next_frame(false)
+    }
+
+    /// The same, for who keeps the payload: a large one is read to where it stays.
+    pub(crate) fn step_owned(&mut self) -> io::Result<Step<'_>> {
+        self.next_frame(true)
+    }
+
+    fn next_frame(&mut self, owned: bool) -> io::Result<Step<'_>> {
         let offset = self.terms.offset;
         if self.terms.end.is_some_and(|end| offset >= end) {
             return Ok(Step::Stop(Stop::End));
@@ -179,17 +214,33 @@ impl<'s> Walker<'s> {
         if room < FRAME_HEADER_BYTES as u64 {
             return Ok(Step::Stop(Stop::Fault(FrameFault::Short(room))));
         }
-        let bytes = self.window.get(self.source, offset, FRAME_HEADER_BYTES)?;
-        let (header, header_crc) = match FrameHeader::decode(bytes, self.terms.salt, offset) {
-            Ok(decoded) => decoded,
-            Err(fault) => return self.footer_or(fault),
-        };
+        let ahead = if self.window.passed { PAGE_BYTES } else { self.terms.ahead };
+        let place = self.window.reach(self.source, offset, FRAME_HEADER_BYTES, ahead)?;
+        let (header, header_crc) =
+            match FrameHeader::decode(&self.window.memory[place], self.terms.salt, offset) {
+                Ok(decoded) => decoded,
+                Err(fault) => return self.footer_or(fault),
+            };
         if let Some(stop) = self.judge(&header, room) {
             return Ok(Step::Stop(stop));
         }
         let payload_at = offset + FRAME_HEADER_BYTES as u64;
         let len = header.length as usize;
-        if let Err(fault) = header.check_payload(self.window.get(self.source, payload_at, len)?) {
+        self.window.passed = owned && len >= LARGE_BYTES;
+        let payload = if self.window.passed {
+            let have = self.window.have(payload_at, len);
+            let mut payload = vec![0; len];
+            payload[..have.len()].copy_from_slice(have);
+            let rest = have.len();
+            if rest < len {
+                self.source.read(&mut payload[rest..], payload_at + rest as u64)?;
+            }
+            Cow::Owned(payload)
+        } else {
+            let place = self.window.reach(self.source, payload_at, len, self.terms.ahead)?;
+            Cow::Borrowed(&self.window.memory[place])
+        };
+        if let Err(fault) = header.check_payload(&payload) {
             return Ok(Step::Stop(Stop::Fault(fault)));
         }
         self.terms.offset = header.next_offset(offset);
@@ -199,7 +250,6 @@ impl<'s> Walker<'s> {
         if header.kind == crate::format::frame::FrameKind::Entry {
             self.terms.index += 1;
         }
-        let payload = self.window.get(self.source, payload_at, len)?;
         Ok(Step::Frame { offset, header, header_crc, payload })
     }
 
@@ -222,8 +272,8 @@ impl<'s> Walker<'s> {
         let offset = self.terms.offset;
         let at_group = offset == self.group && offset.is_multiple_of(PAGE);
         if at_group && self.source.bytes().saturating_sub(offset) >= PAGE {
-            let page = self.window.get(self.source, offset, PAGE_BYTES)?;
-            if let Ok(footer) = footer::decode(page, self.terms.salt, offset) {
+            let place = self.window.reach(self.source, offset, PAGE_BYTES, self.terms.ahead)?;
+            if let Ok(footer) = footer::decode(&self.window.memory[place], self.terms.salt, offset) {
                 return Ok(Step::Stop(Stop::Footer(footer)));
             }
         }
@@ -243,38 +293,51 @@ pub(crate) struct Beyond {
 /// Looks at every place from `from` on where a frame could start.
 pub(crate) fn beyond(source: &dyn Source, salt: u64, from: u64, ahead: usize) -> io::Result<Beyond> {
     let mut found = Beyond::default();
-    let mut window =
-        Window { memory: Vec::new(), start: 0, ahead: ahead.next_multiple_of(PAGE_BYTES) + PAGE_BYTES };
+    let mut window = Window::default();
+    let ahead = ahead.next_multiple_of(PAGE_BYTES) + PAGE_BYTES;
     let end = source.bytes();
     let mut offset = from.next_multiple_of(FRAME_ALIGN as u64);
-    let salt_bytes = salt.to_le_bytes();
     while offset < end {
         let step = (end - offset).min(PAGE - offset % PAGE);
         let page_len = usize::try_from(step).unwrap_or(PAGE_BYTES);
-        let page = window.get(source, offset, page_len)?;
-        let footer = if page_len == PAGE_BYTES { footer::decode_quick(page, salt, offset) } else { None };
-        if footer.is_some() {
+        let place = window.reach(source, offset, page_len, ahead)?;
+        let page = &window.memory[place];
+        if page_len == PAGE_BYTES && footer::decode_quick(page, salt, offset).is_some() {
             found.claim_at(offset, offset);
         }
-        let hits: Vec<u64> = (offset..)
-            .step_by(FRAME_ALIGN)
-            .zip(page.chunks_exact(FRAME_ALIGN))
-            .filter(|(_, chunk)| *chunk == salt_bytes)
-            .map(|(at, _)| at)
-            .collect();
-        for at in hits {
-            found.last_end = found.last_end.max(Some(at + FRAME_ALIGN as u64));
-            if end - at >= FRAME_HEADER_BYTES as u64 {
-                let bytes = window.get(source, at, FRAME_HEADER_BYTES)?;
-                if let Ok((header, _)) = FrameHeader::decode(bytes, salt, at) {
-                    found.last_end = found.last_end.max(Some(header.next_offset(at).min(end)));
-                    found.claim_at(at, header.durable_upto);
+        if holds(page, salt) {
+            let hits: Vec<u64> = (offset..)
+                .step_by(FRAME_ALIGN)
+                .zip(page.chunks_exact(FRAME_ALIGN))
+                .filter(|(_, chunk)| *chunk == salt.to_le_bytes())
+                .map(|(at, _)| at)
+                .collect();
+            for at in hits {
+                found.last_end = found.last_end.max(Some(at + FRAME_ALIGN as u64));
+                if end - at >= FRAME_HEADER_BYTES as u64 {
+                    let place = window.reach(source, at, FRAME_HEADER_BYTES, ahead)?;
+                    if let Ok((header, _)) = FrameHeader::decode(&window.memory[place], salt, at) {
+                        found.last_end = found.last_end.max(Some(header.next_offset(at).min(end)));
+                        found.claim_at(at, header.durable_upto);
+                    }
                 }
             }
         }
         offset += step;
     }
     Ok(found)
+}
+
+/// Whether the salt stands anywhere in a page where a frame could start. Looks at all of it without a branch, so that the
+/// compiler can compare several places at once.
+fn holds(page: &[u8], salt: u64) -> bool {
+    let mut found = false;
+    for chunk in page.chunks_exact(FRAME_ALIGN) {
+        let mut raw = [0; FRAME_ALIGN];
+        raw.copy_from_slice(chunk);
+        found |= u64::from_le_bytes(raw) == salt;
+    }
+    found
 }
 
 impl Beyond {

@@ -33,7 +33,7 @@ pub(crate) const FEATURES_KNOWN: u64 = 0;
 
 /// CRC32C of one run of bytes.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
-    low_u32(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes))
+    crc_fast::crc32_iscsi(bytes)
 }
 
 /// Copies and checksums in one pass, piece by piece while each is in the cache: half the time of one after the other.

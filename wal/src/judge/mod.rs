@@ -325,6 +325,7 @@ fn judge_last(
     let point = SyncPoint::OpenTail;
     file.sync_data(point).map_err(|error| WalError::io(point.name(), &last.path, None, &error))?;
     file.drop_cache().map_err(|error| WalError::io("drop the page cache", &last.path, None, &error))?;
+    file.expect_reads();
     let source = FileSource::new(&*file).map_err(|error| read_failed(&last.path, 0, &error))?;
     let limits = Limits { entry_bytes_max: options.entry_bytes_max, ahead: AHEAD_BYTES };
     tail::judge(&last.path, header, &source, limits)

@@ -112,7 +112,7 @@ pub(crate) fn judge(
                     tail.tail = header_crc;
                 }
                 FrameKind::Mark => {}
-                FrameKind::Trim => tail.trim = trim_of(path, offset, index, payload)?.max(tail.trim),
+                FrameKind::Trim => tail.trim = trim_of(path, offset, index, &payload)?.max(tail.trim),
             },
             Step::Stop(stop) => break (stop, boundary),
         }

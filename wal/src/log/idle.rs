@@ -24,8 +24,9 @@ pub(super) struct Filling {
 
 impl Log {
     /// Does one small piece of housekeeping: says on disk that the last group is durable (which narrows what a damaged
-    /// last group can be mistaken for), recycles what readers let go, fills the pool with written space, and records where the log ends. Answers
-    /// whether there is more to do. Call it when nothing waits; a step takes about as long as one write of 1 MiB.
+    /// last group can be mistaken for), recycles or removes what was retired and readers let go, fills the pool with
+    /// written space, and records where the log ends. Answers whether there is more to do. Call it when nothing waits; a
+    /// step takes about as long as one write of 1 MiB, or as the file system needs to remove a segment.
     ///
     /// A full disk is no error here.
     ///
@@ -39,7 +40,9 @@ impl Log {
         if self.mark()? {
             return Ok(true);
         }
-        self.settle_limbo();
+        if self.recycle() || self.remove_retired() {
+            return Ok(true);
+        }
         if self.fill_active()? {
             return Ok(true);
         }

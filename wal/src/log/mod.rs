@@ -59,6 +59,8 @@ pub struct Log {
     pool: Pool,
     /// Retired files that readers may still hold.
     limbo: VecDeque<retire::Retired>,
+    /// Retired files that have names of spares; not durable yet.
+    renamed: Vec<PathBuf>,
     /// A spare that is being filled with zeros, and how far.
     filling: Option<idle::Filling>,
     /// Where the active segment's space was only reserved, never written: from here on.
@@ -239,7 +241,8 @@ impl Log {
         self.sync()?;
         self.write_footer(crate::format::footer::FooterKind::Close)?;
         self.note_end()?;
-        self.settle_limbo();
+        self.recycle();
+        while self.remove_retired() {}
         Ok(())
     }
 
@@ -348,9 +351,6 @@ impl Log {
         log.next = next;
         // First of all, for a cut may need the space on a full disk. None of it counts, whatever becomes of the cut.
         log.clean_up(&found.prepared, &found.dead);
-        if let Some(cause) = &log.poison {
-            return Err(WalError::clone(cause));
-        }
         if at.is_some() || !tail.clean {
             log.cut(next)?;
         }
@@ -377,6 +377,7 @@ impl Log {
             next,
             pool,
             limbo: VecDeque::new(),
+            renamed: Vec::new(),
             filling: None,
             unwritten_from: None,
             noted: end::Noted::new(noted),

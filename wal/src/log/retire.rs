@@ -24,7 +24,8 @@ impl Retired {
 }
 
 impl Log {
-    /// Takes the segments without a retained entry out of the view, oldest first. The front that says so is durable.
+    /// Takes the segments without a retained entry out of the view, oldest first. The front that says so is durable. What
+    /// becomes of their files is left to later: removing one can take as long as writing it.
     pub(super) fn retire(&mut self) {
         let mut view = self.shared.view_mut();
         let first = view.first;
@@ -32,54 +33,92 @@ impl Log {
         let dead: Vec<Retired> = view.sealed.drain(..count).map(|segment| Retired::of(&segment)).collect();
         drop(view);
         self.limbo.extend(dead);
-        self.settle_limbo();
     }
 
-    /// Recycles or removes the retired files that no reader holds.
+    /// Gives retired files that no reader holds the names of spares, as many as the pool wants. They are spares when the
+    /// directory is synced next ([`Log::renamed_are_durable`]): their headers are overwritten only then.
     ///
-    /// A file that can't be renamed or removed now stays where it is: it doesn't count, and the next opening finds it.
-    pub(super) fn settle_limbo(&mut self) {
-        if self.poison.is_some() {
-            return;
-        }
-        let mut renamed = Vec::new();
+    /// A file that can't be renamed now stays where it is: it doesn't count, and the next opening finds it.
+    pub(super) fn rename_retired(&mut self) {
         for _ in 0..self.limbo.len() {
+            if self.poison.is_some() || self.pool.len() + self.renamed.len() >= self.options.pool_segments {
+                return;
+            }
             let Some(retired) = self.limbo.pop_front() else {
-                break;
+                return;
             };
-            // Nobody else can come to hold it: it is in no view any more.
-            let handles = &self.shared.handles;
-            if Arc::strong_count(&retired.file) > 1 || handles.held_by_earlier(&retired.file.path) {
+            if self.is_held(&retired) || !self.fits(&retired) {
                 self.limbo.push_back(retired);
                 continue;
             }
-            handles.forget(retired.file.sequence);
-            if self.fits(&retired) && self.pool.len() + renamed.len() < self.options.pool_segments {
-                let spare = self.pool.name();
-                if self.storage.rename(&retired.file.path, &spare).is_ok() {
-                    renamed.push(spare);
-                }
-            } else {
-                let _removed = self.storage.remove(&retired.file.path);
+            self.shared.handles.forget(retired.file.sequence);
+            let spare = self.pool.name();
+            if self.storage.rename(&retired.file.path, &spare).is_ok() {
+                self.renamed.push(spare);
             }
         }
-        if renamed.is_empty() {
-            return;
+    }
+
+    /// Takes note that the directory was synced.
+    pub(super) fn renamed_are_durable(&mut self) {
+        for spare in self.renamed.drain(..) {
+            self.pool.put(spare);
         }
-        // Their headers are overwritten only once the new names are durable.
+    }
+
+    /// Fills the pool with retired files; answers whether there were any.
+    pub(super) fn recycle(&mut self) -> bool {
+        self.rename_retired();
+        if self.renamed.is_empty() || self.poison.is_some() {
+            return false;
+        }
         match sync_dir(&*self.storage, &self.dir, SyncPoint::Retire) {
-            Ok(()) => renamed.into_iter().for_each(|spare| self.pool.put(spare)),
+            Ok(()) => {
+                self.renamed_are_durable();
+                true
+            }
             Err(error) => {
                 self.poison(error);
+                false
             }
         }
+    }
+
+    /// Removes one retired file that the pool does not take and no reader holds; answers whether there was one.
+    ///
+    /// A file that can't be removed now stays where it is, like one that can't be renamed.
+    pub(super) fn remove_retired(&mut self) -> bool {
+        if self.poison.is_some() {
+            return false;
+        }
+        let Some(nth) = (0..self.limbo.len()).find(|nth| !self.is_held(&self.limbo[*nth])) else {
+            return false;
+        };
+        if let Some(retired) = self.limbo.remove(nth) {
+            self.shared.handles.forget(retired.file.sequence);
+            let _removed = self.storage.remove(&retired.file.path);
+        }
+        true
+    }
+
+    /// Without idle time between, what waits is bounded all the same: each new segment takes one of the retired files,
+    /// and removes another where more wait than the pool has room for.
+    pub(super) fn bound_retired(&mut self) {
+        if self.limbo.len() > self.options.pool_segments {
+            self.remove_retired();
+        }
+    }
+
+    /// Whether a reader may be in the file. Nobody new can come to hold it: it is in no view any more.
+    fn is_held(&self, retired: &Retired) -> bool {
+        Arc::strong_count(&retired.file) > 1 || self.shared.handles.held_by_earlier(&retired.file.path)
     }
 
     fn fits(&self, retired: &Retired) -> bool {
         retired.bytes <= self.options.segment_bytes
     }
 
-    /// Removes what opening found that doesn't count.
+    /// Removes preparations that opening found, and retires the segments that don't count.
     pub(super) fn clean_up(&mut self, prepared: &[PathBuf], dead: &[(u64, PathBuf)]) {
         for path in prepared {
             let _removed = self.storage.remove(path);
@@ -90,7 +129,6 @@ impl Log {
         };
         let dead: Vec<Retired> = dead.iter().map(retired).collect();
         self.limbo.extend(dead);
-        self.settle_limbo();
     }
 
     /// Makes the reserve if there is no spare, and nothing that becomes one once a reader lets go of it. Without space for

@@ -176,6 +176,7 @@ impl Log {
         view.first = trim_index;
         drop(view);
         self.replan();
+        self.bound_retired();
         Ok(())
     }
 
@@ -189,7 +190,7 @@ impl Log {
     ) -> Result<Next, WalError> {
         if !self.pool.has(urgent) {
             // What readers have let go of meanwhile may be the only space there is.
-            self.settle_limbo();
+            self.recycle();
         }
         self.sequence += 1;
         let salt = salt(&*self.storage, &self.dir)?;
@@ -220,12 +221,15 @@ impl Log {
             }),
             prepared_bytes: 0,
         };
+        // One sync of the directory is for the names of both: the new segment and those that are retired.
+        self.rename_retired();
         let site = super::site(&*self.storage, &self.dir, &self.options);
         let published = match publish(site, &mut self.pool, &header, &ending.pages, next.urgent) {
             Ok(published) => published,
             Err(Failure::Before(error)) => return Err(error),
             Err(Failure::After(error)) => return Err(self.poison(error)),
         };
+        self.renamed_are_durable();
         self.header = header;
         self.file = published.file;
         self.unwritten_from = published.fresh.then_some(header.frames_offset);

@@ -119,7 +119,6 @@ impl Log {
         self.limbo.push_back(Retired::of(&ending.sealed));
         drop(ending);
         self.forget_pending(i);
-        self.settle_limbo();
         Ok(())
     }
 

@@ -148,6 +148,9 @@ pub trait StorageFile: Send + Sync + Debug {
     /// # Errors
     /// What the storage says.
     fn drop_cache(&self) -> io::Result<()>;
+
+    /// Says that all of the file is read soon; only speed depends on it.
+    fn expect_reads(&self) {}
 }
 
 /// Directories and their files.

@@ -19,6 +19,7 @@ mod golden;
 mod kills;
 mod life;
 mod model;
+mod reader_races;
 mod readers;
 mod real_disk;
 mod script;
