@@ -101,9 +101,9 @@ async fn push(
     let mut pushes = tokio::task::JoinSet::new();
     let mut end = 0;
     for (at, (qc, blocks)) in input.iter().enumerate() {
-        let (roadbed, qc, blocks) = (roadbed.clone(), Arc::clone(qc), blocks.clone());
+        let (handle, qc, blocks) = (roadbed.clone(), Arc::clone(qc), blocks.clone());
         end = (from + at + 1) as u64 * blocks.len() as u64;
-        pushes.spawn(async move { roadbed.push_qc(qc, blocks).await });
+        pushes.spawn(async move { handle.push_qc(qc, blocks).await });
         if pushes.len() >= 128
             && let Some(done) = pushes.join_next().await
         {
