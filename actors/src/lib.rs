@@ -49,3 +49,8 @@ pub use subscription::Subscription;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The example of the rehearsals is compiled and run, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rehearsing.md")]
+struct Rehearsing;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::duration;
 use crate::tools::backup::BackupArgs;
@@ -22,6 +22,16 @@ use crate::tools::verify::VerifyArgs;
 #[derive(Debug, Parser)]
 #[command(name = "roadbed", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
+    /// How logs are written to stderr
+    #[arg(
+        long,
+        env = "ROADBED_LOG_FORMAT",
+        value_enum,
+        default_value_t,
+        global = true,
+        value_name = "FORMAT"
+    )]
+    pub(crate) log_format: LogFormat,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -36,6 +46,16 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   4 a torn tail (verify)  9 chain check failed
 
 Logs go to stderr; RUST_LOG sets what is logged (default: warn).";
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -120,15 +140,18 @@ pub(crate) struct RunArgs {
     /// Append `number hash` for each app hash that was answered; checked when started with it again
     #[arg(long, env = "ROADBED_ACK_LOG", value_name = "FILE")]
     pub(crate) ack_log: Option<PathBuf>,
-    /// Address for HTTP: not in this version yet, only `off`
-    #[arg(long, env = "ROADBED_LISTEN", default_value = "off", value_name = "ADDR|off")]
-    pub(crate) listen: String,
+    /// Address of the live page, metrics and health, or `off` [default: 127.0.0.1:9464, or a free port]
+    #[arg(long, env = "ROADBED_LISTEN", value_name = "ADDR|off")]
+    pub(crate) listen: Option<String>,
     /// Keep everything in memory; DIR is not touched
     #[arg(long, env = "ROADBED_IN_MEMORY")]
     pub(crate) in_memory: bool,
     /// Inject faults into random workers, derived from this seed
     #[arg(long, env = "ROADBED_CHAOS", value_name = "SEED")]
     pub(crate) chaos: Option<u64>,
+    /// Take faults to rehearse from stdin; for tests
+    #[arg(long, hide = true)]
+    pub(crate) rehearse: bool,
     /// Bytes of a log's segment files; for tests, which want many small ones
     #[arg(long, env = "ROADBED_SEGMENT_BYTES", value_name = "N", hide = true)]
     pub(crate) segment_bytes: Option<u64>,

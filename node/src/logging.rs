@@ -2,13 +2,19 @@
 
 use tracing_subscriber::EnvFilter;
 
+use crate::cli::LogFormat;
+
 /// Installs the program's one subscriber. `RUST_LOG` says what is logged; warnings without it.
-pub(crate) fn install() {
+pub(crate) fn install(format: LogFormat) {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::WARN.into())
         .from_env_lossy();
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(terminal).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
     // A worker's panic is mended; it is an event in the log, not a page of text.
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();

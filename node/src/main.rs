@@ -5,6 +5,7 @@
 mod cli;
 mod duration;
 mod exit;
+mod http;
 mod logging;
 mod output;
 mod run;
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
             return error.code().into();
         }
     };
-    logging::install();
+    logging::install(cli.log_format);
     let (name, json) = (cli.command.name(), cli.command.json());
     let (outcome, dir) = match &cli.command {
         Command::Run(args) => {

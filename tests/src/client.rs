@@ -233,10 +233,12 @@ impl<R> Sent<R> {
 
     /// Whether there is no reply yet.
     pub fn waits(&mut self) -> bool {
-        if self.reply.is_none()
-            && let Poll::Ready(reply) = self.request.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        {
-            self.reply = Some(reply);
+        if self.reply.is_none() {
+            // However many are looked at: tokio would answer Pending once a task has polled for long.
+            let request = std::pin::pin!(tokio::task::unconstrained(&mut self.request));
+            if let Poll::Ready(reply) = request.poll(&mut Context::from_waker(Waker::noop())) {
+                self.reply = Some(reply);
+            }
         }
         self.reply.is_none()
     }

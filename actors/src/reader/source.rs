@@ -9,7 +9,7 @@ use roadbed_messages::{
     Block, BlockNumber, Committee, FullCommitQc, GlobalBlock, HeaderHash, VerifiedBlock, VerifiedQc, codec,
     verify_block, verify_qc,
 };
-use roadbed_wal::{Reader, StoredEntry, WalError};
+use roadbed_wal::{Reader, WalError};
 
 use super::ReaderSlot;
 use crate::block_wal::digest_of;
@@ -133,7 +133,7 @@ impl Source {
         if let Some(qc) = self.qc_cache.get(&entry.index) {
             return Ok(qc);
         }
-        let qc = checked_qc(&self.committee, &entry).map_err(damaged)?;
+        let qc = checked_qc(&self.committee, &entry.payload).map_err(damaged)?;
         // A QC that starts above the block: the one that held it was pruned.
         if !qc.range().contains(&number) {
             return Err(ReadError::Missing);
@@ -150,7 +150,7 @@ impl Source {
         let damaged = |error: String| self.damaged(WalKind::Blocks, number, error);
         let entry = reader(&self.blocks)?.get(number.0).map_err(|error| damaged(error.to_string()))?;
         let entry = entry.ok_or(ReadError::Missing)?;
-        let block = checked_block(&self.committee, &entry).map_err(damaged)?;
+        let block = checked_block(&self.committee, &entry.payload).map_err(damaged)?;
         qc.match_block(number, &block).map_err(|error| damaged(error.to_string()))?;
         self.block_cache.insert(number, block.clone());
         Ok((qc, block))
@@ -167,17 +167,17 @@ impl Source {
 }
 
 /// A stored QC as untrusted input: decoded strictly, verified in full.
-pub(crate) fn checked_qc(committee: &Committee, entry: &StoredEntry) -> Result<VerifiedQc, String> {
-    verify_qc(committee, Arc::new(decoded_qc(entry)?)).map_err(|error| error.to_string())
+fn checked_qc(committee: &Committee, payload: &[u8]) -> Result<VerifiedQc, String> {
+    verify_qc(committee, Arc::new(decoded_qc(payload)?)).map_err(|error| error.to_string())
 }
 
-pub(crate) fn decoded_qc(entry: &StoredEntry) -> Result<FullCommitQc, String> {
-    codec::decode(&entry.payload).map_err(|error| error.to_string())
+pub(crate) fn decoded_qc(payload: &[u8]) -> Result<FullCommitQc, String> {
+    codec::decode(payload).map_err(|error| error.to_string())
 }
 
 /// A stored block as untrusted input: decoded strictly, its payload hashed. It still has to match its QC.
-pub(crate) fn checked_block(committee: &Committee, entry: &StoredEntry) -> Result<VerifiedBlock, String> {
-    let block: Block = codec::decode(&entry.payload).map_err(|error| error.to_string())?;
+pub(crate) fn checked_block(committee: &Committee, payload: &[u8]) -> Result<VerifiedBlock, String> {
+    let block: Block = codec::decode(payload).map_err(|error| error.to_string())?;
     verify_block(committee, Arc::new(block)).map_err(|error| error.to_string())
 }
 

@@ -1,4 +1,4 @@
-//! Faults on demand, so that embedders can rehearse what the supervisor mends.
+//! Faults on demand, so that embedders can rehearse what the supervisor mends: `docs/rehearsing.md` says how for each.
 //!
 //! ```
 //! use roadbed::supervision::{Fault, Faults};
@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use roadbed_messages::api::ActorKind;
 use roadbed_messages::{Block, HeaderHash};
@@ -43,6 +44,8 @@ pub enum DiskFault {
     ShortWrite,
     /// It hangs until the gate opens, then goes on: a stuck disk.
     Hang(Gate),
+    /// It takes so much longer.
+    Slow(Duration),
 }
 
 /// Holds an operation until it is opened.

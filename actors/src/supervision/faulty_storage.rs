@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use roadbed_wal::{Listed, LockFault, LockGuard, OpenMode, Storage, StorageFile, SyncPoint};
 
@@ -76,6 +77,10 @@ fn strike(faults: &Faults) -> Strike {
         Some(DiskFault::ShortWrite) => Strike::Short,
         Some(DiskFault::Hang(gate)) => {
             gate.pass();
+            Strike::None
+        }
+        Some(DiskFault::Slow(longer)) => {
+            thread::sleep(longer);
             Strike::None
         }
     }

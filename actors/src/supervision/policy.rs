@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// How failures of a worker are answered.
 ///
-/// A worker is restarted after a delay that doubles with each failure since its last progress, from
-/// `backoff_min` up to `backoff_max`, and is then shortened by a random part of up to half, so that workers that
-/// failed together don't come back together.
+/// A worker that has made progress since it failed last is restarted at once. After every further failure in a row it
+/// waits, for `backoff_min` at first and each time twice as long, up to `backoff_max`; each wait is shortened by a random
+/// part of up to half, so that workers that failed together don't come back together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestartPolicy {
     /// The most restarts within `window`; one more escalates. Default 10.
@@ -17,7 +17,7 @@ pub struct RestartPolicy {
     /// The most failures in a row without any progress between them, however far apart: growing backoff could
     /// otherwise outrun the window. Default 20.
     pub failures_without_progress_max: u32,
-    /// The first delay. Default 10 ms.
+    /// The delay after the second failure in a row. Default 20 ms.
     pub backoff_min: Duration,
     /// The longest delay. Default 5 s.
     pub backoff_max: Duration,
@@ -29,7 +29,7 @@ impl Default for RestartPolicy {
             restarts_max: 10,
             window: Duration::from_secs(60),
             failures_without_progress_max: 20,
-            backoff_min: Duration::from_millis(10),
+            backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_secs(5),
         }
     }
@@ -75,13 +75,14 @@ impl FailureLog {
 
     /// The delay after a failure that no budget counts: a full disk is retried for ever.
     pub fn outside_budget(&mut self, policy: &RestartPolicy, jitter: f64) -> Duration {
-        let doublings = self.since_progress.min(30);
-        self.since_progress = self.since_progress.saturating_add(1);
-        let delay = policy.backoff_min.saturating_mul(1 << doublings).min(policy.backoff_max);
+        let failures_before = self.since_progress;
+        self.since_progress = failures_before.saturating_add(1);
+        let Some(doublings) = failures_before.checked_sub(1) else { return Duration::ZERO };
+        let delay = policy.backoff_min.saturating_mul(1 << doublings.min(30)).min(policy.backoff_max);
         delay.saturating_sub(delay.mul_f64(jitter / 2.0))
     }
 
-    /// The worker did what it is there for: the next failure starts from the shortest delay again.
+    /// The worker did what it is there for: after the next failure it is restarted at once.
     pub fn progressed(&mut self) {
         self.since_progress = 0;
         self.counted_since_progress = 0;
@@ -107,15 +108,16 @@ mod tests {
     #[test]
     fn backoff_doubles_up_to_its_limit_and_starts_over_after_progress() {
         let mut log = FailureLog::default();
-        let delays: Vec<_> = (0..4).map(|_| log.outside_budget(&POLICY, 0.0)).collect();
-        assert_eq!(delays, [millis(10), millis(20), millis(40), millis(50)]);
+        let delays: Vec<_> = (0..5).map(|_| log.outside_budget(&POLICY, 0.0)).collect();
+        assert_eq!(delays, [millis(0), millis(10), millis(20), millis(40), millis(50)]);
         log.progressed();
-        assert_eq!(log.outside_budget(&POLICY, 0.0), millis(10));
+        assert_eq!(log.outside_budget(&POLICY, 0.0), millis(0));
     }
 
     #[test]
     fn jitter_takes_away_up_to_half() {
-        assert_eq!(FailureLog::default().outside_budget(&POLICY, 1.0), millis(5));
+        let mut log = FailureLog { since_progress: 1, ..FailureLog::default() };
+        assert_eq!(log.outside_budget(&POLICY, 1.0), millis(5));
     }
 
     #[test]
@@ -142,7 +144,7 @@ mod tests {
 
     #[test]
     fn failure_leaves_the_window_when_it_is_as_old_as_the_window_is_long() {
-        for (age, verdict) in [(9_999, Verdict::Escalate), (10_000, Verdict::RestartAfter(millis(10)))] {
+        for (age, verdict) in [(9_999, Verdict::Escalate), (10_000, Verdict::RestartAfter(millis(0)))] {
             let mut log = FailureLog::default();
             for _ in 0..3 {
                 log.failed(&POLICY, Duration::ZERO, 0.0);
@@ -169,8 +171,9 @@ mod tests {
     #[test]
     fn delays_without_a_limit_do_not_overflow() {
         let policy = RestartPolicy { backoff_min: Duration::MAX, backoff_max: Duration::MAX, ..POLICY };
-        assert_eq!(FailureLog::default().outside_budget(&policy, 0.0), Duration::MAX);
-        assert!(FailureLog::default().outside_budget(&policy, 0.99) < Duration::MAX);
+        let again = || FailureLog { since_progress: 1, ..FailureLog::default() };
+        assert_eq!(again().outside_budget(&policy, 0.0), Duration::MAX);
+        assert!(again().outside_budget(&policy, 0.99) < Duration::MAX);
     }
 
     #[test]

@@ -401,10 +401,14 @@ fn pruner_that_fails_now_and_then_never_ends_the_subsystem() {
 fn backoff_doubles_with_jitter_and_starts_over_after_progress() {
     let mut world = world_with(Config::default());
     for round in 0..2 {
+        fail(&mut world, ActorKind::QcWal, Cause::Error);
+        assert_eq!(world.core.next_deadline(), Some(world.now), "it is restarted at once");
+        world.tick();
+        world.run();
         for doublings in 0..4 {
             fail(&mut world, ActorKind::QcWal, Cause::Error);
             let delay = world.core.next_deadline().unwrap() - world.now;
-            let longest = Duration::from_millis(10 << doublings);
+            let longest = Duration::from_millis(20 << doublings);
             assert!(longest / 2 < delay && delay <= longest, "{delay:?} of {longest:?}");
             let not_yet = world.now + delay - Duration::from_nanos(1);
             world.pass(not_yet - world.now);

@@ -26,7 +26,7 @@ pub(super) fn run(bench: &Bench) -> Result<Measured> {
     let runtime = runtime()?;
     let restart = RestartPolicy { restarts_max: u32::MAX, ..RestartPolicy::default() };
     let segment_bytes = 16 << 20;
-    let config = Config { segment_bytes, restart: restart.clone(), ..Config::default() };
+    let config = Config { segment_bytes, restart, ..Config::default() };
     let store = runtime.block_on(Store::start_warm(&scratch.path().join("store"), &mut source, config))?;
     let alone = scratch.path().join("log");
     let mut options = logs::options();
@@ -44,11 +44,7 @@ pub(super) fn run(bench: &Bench) -> Result<Measured> {
         rounds.push(Round::pair(ours, limit_ms(&alone, &options)?));
     }
     runtime.block_on(store.stop())?;
-    let params = params([
-        ("actor", ActorKind::BlockWal.name().into()),
-        ("backoff_min_ms", (restart.backoff_min.as_secs_f64() * 1e3).into()),
-        ("backoff_min_ms_with_jitter", (restart.backoff_min.as_secs_f64() * 500.0).into()),
-    ]);
+    let params = params([("actor", ActorKind::BlockWal.name().into())]);
     let limit = "one open of a log with the same last segment, one durable group".to_owned();
     Ok(Measured { unit: Unit::Millis, limit, params, rounds })
 }

@@ -9,6 +9,7 @@ use roadbed_messages::BlockNumber;
 use roadbed_messages::testing::Chain;
 use tokio::time::Instant;
 
+use super::clock::ChainClock;
 use super::history::{History, next_road};
 use super::peers::{Finalized, Peer};
 
@@ -20,6 +21,8 @@ pub(crate) struct Consensus {
     pub(crate) until: Option<BlockNumber>,
     /// Blocks per second; 0: as many as the peers take.
     pub(crate) rate: u64,
+    /// Told when blocks are made.
+    pub(crate) clock: ChainClock,
     /// What peers answer from.
     pub(crate) history: Arc<Mutex<History>>,
     /// Everyone who is told.
@@ -39,6 +42,7 @@ impl Actor for Consensus {
             self.chain.clone(),
             self.until,
             self.rate,
+            self.clock.clone(),
             Arc::clone(&self.history),
             std::mem::take(&mut self.peers),
         );
@@ -58,6 +62,7 @@ async fn finalize(
     mut chain: Chain,
     until: Option<BlockNumber>,
     rate: u64,
+    clock: ChainClock,
     history: Arc<Mutex<History>>,
     peers: Vec<Addr<Peer>>,
 ) {
@@ -68,6 +73,7 @@ async fn finalize(
             tokio::time::sleep_until(start + due(blocks, rate)).await;
         }
         let Some(road) = next_road(&mut chain).map(Arc::new) else { break };
+        clock.made_now(road.qc.qc.proposal.timestamp);
         history.lock().unwrap_or_else(PoisonError::into_inner).finalized(&road);
         for peer in &peers {
             // Answered once the peer has room for it; a peer that is gone is not waited for.

@@ -9,6 +9,7 @@
 mod ack_log;
 mod chain_check;
 mod chaos;
+mod clock;
 mod connection;
 mod consensus;
 mod executor;
@@ -21,6 +22,7 @@ mod peers;
 mod plan;
 mod preflight;
 mod progress;
+mod rehearsal;
 mod signals;
 mod store_check;
 mod summary;
@@ -30,8 +32,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus::Registry;
 use roadbed::supervision::{Faults, FaultyStorage};
-use roadbed::{Config, RetentionPolicy, Roadbed};
+use roadbed::{Builder, Config, RetentionPolicy, Roadbed};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{Cursors, Recovered};
 use roadbed_wal::FileSystem;
@@ -42,12 +45,14 @@ pub(crate) use chain_check::ChainCheckError;
 
 use self::ack_log::AckLog;
 use self::chain_check::Checked;
+use self::clock::ChainClock;
 use self::plan::Plan;
 use self::signals::Signals;
 use self::summary::{CheckState, Restarts, Summary};
 use self::validator::{Remains, Validator};
 use crate::cli::RunArgs;
 use crate::exit::{Code, NodeError};
+use crate::http::{self, Http};
 use crate::output;
 
 /// Runs the validator to its end, and prints what came of it.
@@ -82,7 +87,15 @@ pub(crate) fn check(args: &RunArgs) -> Result<Plan, NodeError> {
     Ok(plan)
 }
 
-async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, NodeError> {
+/// Where the store is, for people.
+fn place(args: &RunArgs) -> String {
+    match args.in_memory {
+        true => "memory".to_owned(),
+        false => args.dir.display().to_string(),
+    }
+}
+
+fn builder(args: &RunArgs, plan: &Plan, faults: &Faults) -> Builder {
     let defaults = Config::default();
     let retention = RetentionPolicy {
         age_after_execution: args.retain_age,
@@ -94,16 +107,11 @@ async fn start(args: &RunArgs, plan: &Plan, faults: Faults) -> Result<Roadbed, N
         args.chaos,
         Config { retention, segment_bytes, accept_lost_qcs: args.accept_lost_qcs, ..defaults },
     ));
-    let builder = match args.chaos {
-        Some(_) => builder.storage(Arc::new(FaultyStorage::new(FileSystem, &faults))).faults(faults),
-        None => builder,
+    let builder = match args.chaos.is_some() || args.rehearse {
+        true => builder.storage(Arc::new(FaultyStorage::new(FileSystem, faults))).faults(faults.clone()),
+        false => builder,
     };
-    let builder = if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) };
-    let roadbed = builder.start().await?;
-    if !args.in_memory {
-        preflight::restore_committee(&args.dir, &plan.members.committee)?;
-    }
-    Ok(roadbed)
+    if args.in_memory { builder.in_memory() } else { builder.data_dir(&args.dir) }
 }
 
 /// Says every few seconds how far a check is. Never ends.
@@ -128,6 +136,9 @@ struct Run<'a> {
     signals: Signals,
     summary: Summary,
     faults: Faults,
+    clock: ChainClock,
+    /// Answers until the end.
+    _http: Option<Http>,
 }
 
 impl<'a> Run<'a> {
@@ -137,9 +148,26 @@ impl<'a> Run<'a> {
         let signals = Signals::install()?;
         preflight::raise_open_files();
         let faults = Faults::default();
-        let roadbed = start(args, &plan, faults.clone()).await?;
+        let registry = Registry::new();
+        let http = Http::start(args.listen.as_deref(), http::view(registry.clone(), place(args))).await?;
+        let clock = ChainClock::default();
+        if args.rehearse {
+            rehearsal::start(faults.clone())?;
+        }
+        let builder = builder(args, &plan, &faults).wall_clock(clock.clone().reader());
+        let builder = match &http {
+            Some(_) => builder.metrics(&registry),
+            None => builder,
+        };
+        let roadbed = builder.start().await?;
+        if !args.in_memory {
+            preflight::restore_committee(&args.dir, &plan.members.committee)?;
+        }
+        if let Some(http) = &http {
+            http.show(&roadbed);
+        }
         let summary = Summary::new(args.seed, roadbed.recovered());
-        Ok(Self { args, plan, roadbed, signals, summary, faults })
+        Ok(Self { args, plan, roadbed, signals, summary, faults, clock, _http: http })
     }
 
     /// From the first check to the last; answers why it ended.
@@ -155,8 +183,16 @@ impl<'a> Run<'a> {
             self.args.blocks.map(|blocks| self.plan.whole_qcs(cursors.next_block.saturating_add(blocks)));
         let faults = self.faults.clone();
         let started = Instant::now();
-        let validator =
-            Validator::start(self.args, &self.plan, &self.roadbed, faults, ack_log, checked, until);
+        let validator = Validator::start(
+            self.args,
+            &self.plan,
+            &self.roadbed,
+            faults,
+            &self.clock,
+            ack_log,
+            checked,
+            until,
+        );
         let mut validator = validator.await?;
         let cause = self.wait(&mut validator, until).await;
         let remains = validator.stop_input().await;
@@ -176,10 +212,7 @@ impl<'a> Run<'a> {
     }
 
     fn tell_recovered(&self, recovered: &Recovered) {
-        let place = match self.args.in_memory {
-            true => "memory".to_owned(),
-            false => self.args.dir.display().to_string(),
-        };
+        let place = place(self.args);
         let Recovered { first, next_block, next_qc, torn_bytes, reconcile_case, lost, seconds } = recovered;
         if next_qc.0 == 0 {
             output::note(&format!(

@@ -17,12 +17,6 @@ use crate::output;
 /// # Errors
 /// Which flag, why, and what to write instead.
 pub(crate) fn check(args: &RunArgs) -> Result<(), NodeError> {
-    if args.listen != "off" {
-        return Err(NodeError::Usage(format!(
-            "--listen {}: this version has no HTTP endpoints yet; leave it out, or write --listen off",
-            args.listen
-        )));
-    }
     if !args.in_memory && args.dir.exists() && !args.dir.is_dir() {
         return Err(NodeError::Usage(format!(
             "--dir {}: it is not a directory; choose another one",

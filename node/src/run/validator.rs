@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::ack_log::AckLog;
 use super::chain_check::Checked;
 use super::chaos::{Calm, Chaos};
+use super::clock::ChainClock;
 use super::connection;
 use super::consensus::{Consensus, Stop};
 use super::executor::{self, Executor};
@@ -67,11 +68,13 @@ impl Validator {
     ///
     /// # Errors
     /// When there is no socket to be had.
+    #[expect(clippy::too_many_arguments, reason = "one of everything that the actors need")]
     pub(crate) async fn start(
         args: &RunArgs,
         plan: &Arc<Plan>,
         roadbed: &Roadbed,
         faults: Faults,
+        clock: &ChainClock,
         ack_log: Option<AckLog>,
         checked: Checked,
         until: Option<BlockNumber>,
@@ -102,6 +105,7 @@ impl Validator {
             chain: plan.chain_after(checked.last_qc.as_ref()),
             until,
             rate: args.rate,
+            clock: clock.clone(),
             history,
             peers: peers.clone(),
         };

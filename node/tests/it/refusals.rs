@@ -63,7 +63,7 @@ fn wrong_flags_are_refused_before_anything_is_made() {
         (&["--blocks-per-qc", "121"], "from 1 to 120"),
         (&["--tx-bytes", "5000000"], "4194304 bytes"),
         (&["--retain-blocks", "0"], "--retain-blocks"),
-        (&["--listen", "127.0.0.1:9000"], "--listen off"),
+        (&["--listen", "nowhere"], "such as 127.0.0.1:9464"),
         (&["--ack-log", inside], "inside --dir"),
         (&["--ack-log", "/no/such/directory/acks"], "there is no directory /no/such/directory"),
         (&["--seed", "-1"], "invalid value '-1' for '--seed"),

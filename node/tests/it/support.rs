@@ -82,6 +82,7 @@ pub(crate) fn roadbed() -> Command {
     }
     // Every start reads the last segments to their ends, and a run should see more than one.
     command.env("ROADBED_SEGMENT_BYTES", "1048576");
+    command.env("ROADBED_LISTEN", "off");
     command
 }
 

@@ -50,6 +50,26 @@ fn every_test_that_the_failure_table_names_exists() {
 }
 
 #[test]
+fn every_message_has_a_stated_overflow_policy() {
+    let text = read("ARCHITECTURE.md");
+    let (_, bounds) = text.split_once("By message:").unwrap();
+    let (stated, _) = bounds.split_once("\n## ").unwrap();
+    let messages = read("messages/src/api/requests.rs");
+    let messages: Vec<&str> = messages
+        .split("#[rtype(")
+        .skip(1)
+        .filter_map(|after| after.split_once("pub struct ")?.1.split([' ', ';', '{']).next())
+        .collect();
+    assert!(messages.len() >= 15, "{messages:?}");
+    for message in messages {
+        assert!(
+            stated.contains(&format!("`{message}`")),
+            "ARCHITECTURE.md says nothing of a full bound of {message}"
+        );
+    }
+}
+
+#[test]
 fn every_link_leads_to_a_file() {
     for document in [
         "README.md",
@@ -58,6 +78,7 @@ fn every_link_leads_to_a_file() {
         "SECURITY.md",
         "docs/embedding.md",
         "docs/failures.md",
+        "docs/rehearsing.md",
         "docs/operations.md",
         "docs/quickstart.md",
     ] {

@@ -9,6 +9,7 @@
 mod bad_input;
 mod documents;
 mod embed;
+mod flood;
 mod layering;
 mod messages;
 mod metrics;

@@ -1,17 +1,20 @@
 //! Supervision, row by row of the table of failures: what dies is started again and nobody notices, what hangs is told
 //! and not opened twice, what can't be mended ends in order and says why.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use roadbed::prometheus::Registry;
 use roadbed::supervision::{Fault, Faults, RestartPolicy};
 use roadbed::{Config, RetentionPolicy};
-use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{
     ActorKind, Cursors, Error, GetBlock, GetGlobalBlock, GetQc, PushAppHash, PushBlock, PushQc, RunState,
     Shutdown, StartError, Status, StopReason, TryGetBlock, WalKind, WorkerState,
 };
 use roadbed_messages::testing::{self, ChainShape};
-use roadbed_tests::{Craft, Files, Fixture, Rig, Sent, app_hash, settings};
+use roadbed_messages::{BlockNumber, Timestamp};
+use roadbed_tests::{Client, Craft, Files, Fixture, Rig, Sent, app_hash, settings};
 use roadbed_wal::SyncPoint;
 use roadbed_wal::sim::{self, Op, SimStorage};
 
@@ -703,4 +706,39 @@ async fn a_paused_pruner_pauses_nobody_else() {
     assert_eq!(&block, rig.fixture.block(rig.nth(3)));
     gate.open();
     rig.until(|status| status.cursors.first == rig.nth(25)).await;
+}
+
+/// Durations are those of a monotonic clock, whatever becomes of the world's time.
+#[tokio::test]
+async fn a_wall_clock_that_jumps_prunes_nothing_and_calls_nobody_hung() {
+    let age = Some(Duration::from_secs(3600));
+    let config = Config {
+        retention: RetentionPolicy { age_after_execution: age, ..lively().retention },
+        ..watchful()
+    };
+    let fixture = Fixture::new(25, 4, 6);
+    let (dir, faults, registry) = (tempfile::tempdir().unwrap(), Faults::default(), Registry::new());
+    let now = Arc::new(AtomicU64::new(1_700_000_000_000_000));
+    let (clock, day_us) = (Arc::clone(&now), 86_400_000_000);
+    let builder =
+        fixture.builder().data_dir(dir.path()).config(config).faults(faults.clone()).metrics(&registry);
+    let builder = builder.wall_clock(move || Timestamp::from_unix_us(clock.load(Ordering::Relaxed)));
+    let roadbed = builder.start().await.unwrap();
+    let client = Client::new(roadbed.addr());
+    for (at, certified) in fixture.chain.iter().enumerate() {
+        // A day back, two days forth, and so on.
+        let jump = (at as u64 + 1) * day_us;
+        now.store(1_700_000_000_000_000 + if at % 2 == 0 { 0 } else { 2 * jump } - jump, Ordering::Relaxed);
+        client.push(certified).await.unwrap();
+        client.execute(fixture.nth(at as u64 * 10 + 9)).await.unwrap();
+        // The pruner has looked since.
+        faults.inject(ActorKind::Pruner, Fault::Error);
+        client.until(|_| faults.outstanding() == 0).await;
+    }
+    let status = client.status().await;
+    assert_eq!((status.cursors.first, status.cursors.next_app_proposal), (fixture.nth(0), fixture.nth(60)));
+    for worker in status.workers.iter().filter(|worker| worker.actor != ActorKind::Pruner) {
+        assert_eq!((worker.restarts, &worker.last_error), (0, &None), "{worker:?}");
+    }
+    roadbed.shutdown().await.unwrap();
 }
