@@ -37,7 +37,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes:
+/// Told in the help of every command.
+pub(crate) const EXIT_CODES: &str = "Exit codes:
   0 clean                 5 directory in use
   1 failure               6 newer format
   2 usage, configuration  7 refused: foreign directory, or data would be lost

@@ -10,7 +10,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, EXIT_CODES};
 use crate::exit::NodeError;
 
 /// The variable that names the file.
@@ -52,7 +52,7 @@ pub(crate) enum Fault {
 /// # Errors
 /// What is wrong with the flags or the file.
 pub(crate) fn parse(words: Vec<std::ffi::OsString>) -> Result<(Cli, Settings), Fault> {
-    let mut command = Cli::command();
+    let mut command = Cli::command().mut_subcommands(|command| command.after_help(EXIT_CODES));
     let file = named_file(&words);
     let mut keys = Table::new();
     if let Some(path) = &file {

@@ -2,9 +2,9 @@
 //!
 //! - [`RawFile`]: durable writes in the fastest way there is: into space that was written before, past the page cache,
 //!   each durable when it returns; no framing, no checksum, one in flight.
-//! - [`WritePair`]: two of them at once, for what two logs do in parallel.
-//! - [`hash`], [`verify`]: SHA-256 and ed25519 on all cores.
-//! - [`read_all`]: pread and CRC32C.
+//! - `WritePair`: two of them at once, for what two logs do in parallel.
+//! - `hash`, `verify`: SHA-256 and ed25519 on all cores.
+//! - `read_all`: pread and CRC32C.
 
 mod aligned;
 mod cores;

@@ -7,6 +7,7 @@ mod documents;
 mod kill;
 mod mutate;
 mod operator;
+mod pinned;
 mod refusals;
 mod runs;
 mod signals;

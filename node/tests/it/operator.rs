@@ -212,6 +212,17 @@ fn crash_test_reports_its_rounds_and_goes_on_with_its_directory() {
 }
 
 #[test]
+fn the_help_of_every_command_tells_the_exit_codes() {
+    let commands =
+        "run inspect verify repair rollback truncate backup export import status bench crash-test config";
+    for command in commands.split(' ') {
+        let output = output(roadbed().args([command, "--help"]));
+        assert_eq!(code(&output), 0, "{command}");
+        assert!(stdout(&output).contains("7 refused: foreign directory"), "{command}");
+    }
+}
+
+#[test]
 fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let output = output(roadbed().args(["completions", shell]));
