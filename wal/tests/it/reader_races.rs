@@ -56,13 +56,13 @@ fn open(sim: &SimStorage) -> Log {
 
 /// Who is to do it: the owner, or the one that follows it, not yet at work.
 enum Writer {
-    Owner(Log),
-    Next(Judged),
+    Owner(Box<Log>),
+    Next(Box<Judged>),
 }
 
 fn meanwhile(writer: Writer, what: Meanwhile) -> Log {
     let mut log = match writer {
-        Writer::Owner(log) => log,
+        Writer::Owner(log) => *log,
         Writer::Next(judged) => {
             judged.open_at(if matches!(what, Meanwhile::NextOwner) { NEXT } else { 0 }).unwrap()
         }
@@ -100,9 +100,9 @@ fn race(direct: bool, (way, read): Way, what: Meanwhile) {
     let writer = if matches!(what, Meanwhile::NextOwner | Meanwhile::NextOwnerCuts) {
         drop(log);
         let judged = Log::judge(Arc::new(sim.clone()), Path::new(DIR), options()).unwrap();
-        Writer::Next(judged.after(&reader))
+        Writer::Next(Box::new(judged.after(&reader)))
     } else {
-        Writer::Owner(log)
+        Writer::Owner(Box::new(log))
     };
     let gate = sim.pause_in(Op::Open, &path);
     let thread = std::thread::spawn(move || read(&reader));
