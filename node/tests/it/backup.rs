@@ -116,3 +116,120 @@ fn damage_in_the_store_fails_the_backup_by_name() {
     assert_eq!(code(&output), 3, "{}", stderr(&output));
     assert!(stderr(&output).contains("the store itself is damaged there"), "{}", stderr(&output));
 }
+
+/// The segments of a store, by name.
+fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let inside = snapshot(dir).into_keys().map(|path| path.strip_prefix(dir).unwrap().to_path_buf());
+    inside.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect()
+}
+
+fn refused_and_kept(place: &Place, dest: &Path, words: &str) {
+    let before = snapshot(dest);
+    let output = output(roadbed().arg("backup").arg(place.dir()).arg(dest));
+    assert_eq!(code(&output), 7, "{}", stderr(&output));
+    assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    assert_eq!(before, snapshot(dest));
+}
+
+#[test]
+fn a_backup_of_another_life_is_kept_unless_it_is_to_be_replaced() {
+    let place = Place::with_blocks(2500);
+    let (old, newer) = (place.path("old"), place.path("newer"));
+    backup(&place, &old);
+    summary(place.run().args(["--blocks", "2500"]), 0);
+    backup(&place, &newer);
+    fs::remove_dir_all(place.dir()).unwrap();
+    copy(&old, &place.dir());
+    for (blocks, reached, words) in [
+        // The restored store is behind the backup; then it is ahead, with other segments.
+        ("100", 2600, "holds more than the store"),
+        ("4000", 6600, "another life of the store"),
+    ] {
+        summary(place.run().args(["--blocks", blocks]), 0);
+        refused_and_kept(&place, &newer, words);
+        let replaced = place.path(blocks);
+        copy(&newer, &replaced);
+        let report =
+            summary(roadbed().arg("backup").arg(place.dir()).arg(&replaced).args(["--replace", "--json"]), 0);
+        assert_eq!(number(&report, "kept"), 0, "{report}");
+        assert_eq!(number(&report, "extent.next_block"), reached);
+        // Nothing of the other life stays.
+        let source = segments(&place.dir());
+        assert!(segments(&replaced).iter().all(|segment| source.contains(segment)));
+        summary(roadbed().args(["verify", "--deep", "--json"]).arg(&replaced), 0);
+    }
+}
+
+#[test]
+fn an_emptied_store_does_not_replace_a_full_backup() {
+    let place = Place::with_blocks(500);
+    let dest = place.path("backup");
+    backup(&place, &dest);
+    fs::remove_dir_all(place.dir().join("qcs")).unwrap();
+    assert_eq!(code(&output(roadbed().args(["repair", "--yes"]).arg(place.dir()))), 0);
+    summary(place.run().args(["--blocks", "20"]), 0);
+    refused_and_kept(&place, &dest, "holds more than the store");
+}
+
+#[test]
+fn a_damaged_store_leaves_the_backup_before_as_it_was() {
+    let place = Place::with_blocks(2500);
+    let dest = place.path("backup");
+    backup(&place, &dest);
+    summary(place.run().args(["--blocks", "4000"]), 0);
+    let (held, found) = (segments(&dest), segments(&place.dir().join("blocks")));
+    let new = found.iter().find(|name| !held.contains(&Path::new("blocks").join(name))).unwrap();
+    assert_ne!(Some(new), found.last());
+    overwrite(&place.dir().join("blocks").join(new), 300_000, &[0xab; 8]);
+    let before = snapshot(&dest);
+    let output = output(roadbed().arg("backup").arg(place.dir()).arg(&dest));
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert_eq!(before, snapshot(&dest));
+    let verified = summary(roadbed().args(["verify", "--deep", "--json"]).arg(&dest), 0);
+    assert_eq!(number(&verified, "next_start.next_block"), 2500);
+}
+
+#[test]
+fn a_backup_killed_while_it_was_installed_is_installed_by_the_next() {
+    let place = Place::with_blocks(2500);
+    let (dest, newer) = (place.path("backup"), place.path("newer"));
+    backup(&place, &dest);
+    summary(place.run().args(["--blocks", "2500"]), 0);
+    backup(&place, &newer);
+    // As the kill leaves it: the next state is whole, the logs are of both states, and the marker is not there yet.
+    copy(&newer, &dest.join("next"));
+    fs::remove_file(dest.join("STORE")).unwrap();
+    fs::remove_dir_all(dest.join("qcs")).unwrap();
+    assert_eq!(code(&output(roadbed().arg("verify").arg(&dest))), 7);
+    summary(roadbed().args(["verify", "--deep", "--json"]).arg(dest.join("next")), 0);
+    let report = backup(&place, &dest);
+    assert!(number(&report, "kept") >= 4, "{report}");
+    assert_eq!(number(&report, "extent.next_block"), 5000);
+    assert!(!dest.join("next").exists());
+    summary(roadbed().args(["verify", "--deep", "--json"]).arg(&dest), 0);
+}
+
+#[test]
+fn a_backup_killed_before_its_manifest_is_continued() {
+    let place = Place::with_blocks(50);
+    let dest = place.path("backup");
+    for log in ["qcs", "blocks"] {
+        fs::create_dir_all(dest.join(log)).unwrap();
+    }
+    fs::write(dest.join("BACKUP.tmp"), "{").unwrap();
+    assert_eq!(number(&backup(&place, &dest), "extent.next_block"), 50);
+}
+
+#[test]
+fn a_new_directory_in_the_store_itself_is_no_destination() {
+    let place = Place::with_blocks(50);
+    let dir = place.dir();
+    let name = Path::new(dir.file_name().unwrap());
+    let before = snapshot(&dir);
+    let mut command = roadbed();
+    command.current_dir(dir.parent().unwrap()).arg("backup").arg(name).arg(name.join("new/backup"));
+    let output = output(&mut command);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert!(stderr(&output).contains("lies in the store itself"), "{}", stderr(&output));
+    assert_eq!(before, snapshot(&dir));
+}
