@@ -243,7 +243,7 @@ impl<'a> Backup<'a> {
                 )));
             }
         }
-        let (paths, next) = (StorePaths::new(dest), StorePaths::new(&dest.join(NEXT)));
+        let (paths, next) = (StorePaths::new(dest), StorePaths::new(dest.join(NEXT)));
         let chain = store.marker.chain.to_string();
         let found = Manifest::read(dest)?;
         match &found {

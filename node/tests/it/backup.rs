@@ -233,3 +233,14 @@ fn a_new_directory_in_the_store_itself_is_no_destination() {
     assert!(stderr(&output).contains("lies in the store itself"), "{}", stderr(&output));
     assert_eq!(before, snapshot(&dir));
 }
+
+#[test]
+fn a_segment_that_rots_in_the_backup_is_copied_again() {
+    let place = Place::with_blocks(2500);
+    let dest = place.path("backup");
+    backup(&place, &dest);
+    overwrite(&dest.join("blocks/00000000000000000001.seg"), 300_000, &[0xab; 8]);
+    assert_eq!(code(&output(roadbed().arg("verify").arg(&dest))), 3);
+    assert_eq!(number(&backup(&place, &dest), "kept"), 0);
+    summary(roadbed().args(["verify", "--deep", "--json"]).arg(&dest), 0);
+}
