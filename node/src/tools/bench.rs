@@ -33,7 +33,7 @@ pub(crate) struct BenchArgs {
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Blocks a second that the validator has to take
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
     /// Blocks that each QC finalizes
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]

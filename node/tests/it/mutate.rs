@@ -66,6 +66,8 @@ fn truncate_drops_the_front_and_what_it_saved_holds_it() {
     assert_eq!(extent(&report, "after"), (55, 200, 200));
     let verified = verify_deep(&place.dir());
     assert_eq!(number(&verified, "qcs.first_index"), 5, "the QC of blocks 50 to 60 stays");
+    let notes = at(&verified, "next_start.notes");
+    assert_eq!(notes.as_array().map(Vec::len), Some(0), "nothing will be dropped: {notes}");
 
     let archive = text(&report, "saved").to_owned();
     let front = place.path("front");
