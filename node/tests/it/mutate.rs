@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
+use roadbed_wal::{FileSystem, Log, LogOptions};
 use serde_json::Value;
 
 use crate::support::*;
@@ -307,6 +309,29 @@ fn an_import_that_fails_keeps_what_came_before_and_the_store_starts() {
         summary(&mut tool("import", &copy, &[whole.to_str().unwrap(), "--json"]), 0);
         assert_eq!(exported(&copy), lines);
     }
+}
+
+#[test]
+fn an_import_that_is_killed_at_its_beginning_is_named_by_the_start_and_can_be_given_again() {
+    let place = Place::with_blocks(200);
+    summary(&mut tool("truncate", &place.dir(), &["--before", "105", "--yes", "--json"]), 0);
+    let lines = exported(&place.dir());
+    let file = place.path("lines");
+    fs::write(&file, &lines).unwrap();
+    // As the kill leaves it: the QC log's cursor has moved to its first QC, and nothing was appended.
+    let copy = place.path("copy");
+    summary(roadbed().args(["run", "--json", "--blocks", "0", "--dir"]).arg(&copy), 0);
+    let qcs = copy.join("qcs");
+    let stream = roadbed_wal::inspect(&FileSystem, &qcs).unwrap()[0].header.as_ref().unwrap().stream;
+    let mut log = Log::open(Arc::new(FileSystem), &qcs, LogOptions::new(stream)).unwrap();
+    log.reset(10).unwrap();
+    log.close().unwrap();
+
+    let start = output(roadbed().args(["run", "--blocks", "0", "--dir"]).arg(&copy));
+    assert_eq!(code(&start), 7, "{}", stderr(&start));
+    assert!(stderr(&start).contains("give the import again with the whole file"), "{}", stderr(&start));
+    summary(&mut tool("import", &copy, &[file.to_str().unwrap(), "--json"]), 0);
+    assert_eq!(exported(&copy), lines);
 }
 
 #[test]
