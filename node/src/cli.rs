@@ -120,7 +120,8 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "ROADBED_TX_BYTES", default_value_t = 128, value_name = "N")]
     pub(crate) tx_bytes: usize,
     /// Blocks that the committee finalizes per second; 0: as many as the node takes
-    #[arg(long, env = "ROADBED_RATE", default_value_t = 100, value_name = "BLOCKS_PER_S")]
+    #[arg(long, env = "ROADBED_RATE", default_value_t = 100, value_name = "BLOCKS_PER_S",
+          value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub(crate) rate: u64,
     /// Stop after this time, such as 500ms, 10s, 5m, 1h [default: run until SIGINT or SIGTERM]
     #[arg(long, env = "ROADBED_DURATION", value_parser = duration::parse, value_name = "TIME")]

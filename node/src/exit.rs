@@ -146,6 +146,15 @@ pub(crate) enum NodeError {
         /// What is there instead.
         why: &'static str,
     },
+    /// What a first start left that ended before the marker was written.
+    #[error(
+        "{} holds a first start that did not finish: nothing was ever stored in it; start it again with `roadbed run`",
+        dir.display()
+    )]
+    Unfinished {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A log refused to be read.
     #[error("{0}")]
     Log(Box<WalError>),
@@ -177,7 +186,8 @@ impl NodeError {
             | Self::OtherChain { .. }
             | Self::MarkerLost { .. }
             | Self::Refused(_)
-            | Self::NoStore { .. } => Code::Refused,
+            | Self::NoStore { .. }
+            | Self::Unfinished { .. } => Code::Refused,
             Self::ChainCheck(_) => Code::ChainCheck,
             Self::AckLog(error) if error.is_content() => Code::Usage,
             Self::Request { error, .. } if matches!(**error, Error::Damaged { .. }) => Code::Corrupt,
@@ -188,8 +198,12 @@ impl NodeError {
 
     /// The command to run next, where there is one that helps and the message does not name it already.
     pub(crate) fn next_command(&self, dir: Option<&Path>) -> Option<String> {
-        let dir = dir?.display();
-        if matches!(self, Self::MarkerLost { .. } | Self::Start(StartError::WouldLose { .. })) {
+        let dir = dir?;
+        // A repair needs the committee to make the marker again; without it nothing but a backup helps.
+        let marker_lost = matches!(self, Self::MarkerLost { .. });
+        let repairable = marker_lost && roadbed::store::StorePaths::new(dir).committee().exists();
+        let dir = dir.display();
+        if repairable || matches!(self, Self::Start(StartError::WouldLose { .. })) {
             return Some(format!("roadbed repair --dry-run {dir}"));
         }
         match self.code() {

@@ -123,8 +123,9 @@ fn write_header(
 ) -> Result<Arc<dyn StorageFile>, WalError> {
     let failed = |op, error: &std::io::Error| WalError::io(op, path, None, error);
     let file = open_for_groups(site.storage, path, site.direct)?;
-    let prepared_bytes = file.bytes().map_err(|error| failed("ask for the length of a segment", &error))?;
-    let header = Header { prepared_bytes, ..*header };
+    let bytes = file.bytes().map_err(|error| failed("ask for the length of a segment", &error))?;
+    // A table from a time of larger segments can make a spare longer.
+    let header = Header { prepared_bytes: bytes.max(header.frames_offset), ..*header };
     let mut bytes = AlignedBuffer::copy_of(&header.encode());
     bytes.extend(table.len()).copy_from_slice(table);
     write_durably(&*file, path, bytes.bytes(), 0, SyncPoint::Header)?;

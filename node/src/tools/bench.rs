@@ -33,7 +33,7 @@ pub(crate) struct BenchArgs {
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Blocks a second that the validator has to take
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
     /// Blocks that each QC finalizes
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
@@ -100,8 +100,8 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Code, NodeError> {
     let mut logs = [scratch.log("qcs")?, scratch.log("blocks")?];
     let direct_io = logs[0].writes_directly();
     let half = args.duration / 2;
-    let (mut syncs, _) = side_by_side(&mut logs, qc_bytes, half)?;
-    let (_, bytes_per_s) = side_by_side(&mut logs, GROUP_BYTES_MAX, half)?;
+    let Measured { mut syncs, syncs_per_s: qcs_per_s, .. } = side_by_side(&mut logs, qc_bytes, half)?;
+    let Measured { bytes_per_s, .. } = side_by_side(&mut logs, GROUP_BYTES_MAX, half)?;
     drop(logs);
     syncs.sort_unstable();
     let at = |part: f64| {
@@ -111,7 +111,6 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Code, NodeError> {
         u64::try_from(syncs[nth].as_micros()).unwrap_or(u64::MAX)
     };
     let (sync_p50_us, sync_p99_us) = (at(0.5), at(0.99));
-    let qcs_per_s = 1e6 / (sync_p50_us.max(1) as f64);
     let qcs_per_s_needed = args.rate as f64 / args.blocks_per_qc as f64;
     let bytes_per_s_needed = (args.rate as f64) * (args.block_bytes as f64);
     let load = (qcs_per_s_needed / qcs_per_s).max(bytes_per_s_needed / bytes_per_s);
@@ -169,10 +168,30 @@ impl Drop for Scratch {
     }
 }
 
-/// Writes groups of this size into both logs at once. Answers how long each sync took, and bytes a second of both.
-fn side_by_side(logs: &mut [Log; 2], group: u64, time: Duration) -> Result<(Vec<Duration>, f64), NodeError> {
-    let began = Instant::now();
-    let written = thread::scope(|scope| {
+/// What both logs did side by side.
+struct Measured {
+    /// How long each sync took.
+    syncs: Vec<Duration>,
+    /// Syncs a second of the slower log, with all that came between them: a QC is durable when both have it.
+    syncs_per_s: f64,
+    /// Of both logs.
+    bytes_per_s: f64,
+}
+
+impl Measured {
+    fn of(logs: [(Vec<Duration>, Duration); 2], group: u64) -> Self {
+        let per_s = |(syncs, elapsed): &(Vec<Duration>, Duration)| {
+            syncs.len() as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+        };
+        let [qcs, blocks] = [per_s(&logs[0]), per_s(&logs[1])];
+        let syncs = logs.into_iter().flat_map(|(syncs, _)| syncs).collect();
+        Self { syncs, syncs_per_s: qcs.min(blocks), bytes_per_s: (qcs + blocks) * group as f64 }
+    }
+}
+
+/// Writes groups of this size into both logs at once.
+fn side_by_side(logs: &mut [Log; 2], group: u64, time: Duration) -> Result<Measured, NodeError> {
+    let [qcs, blocks] = thread::scope(|scope| {
         let threads = logs.each_mut().map(|log| scope.spawn(move || write_groups(log, group, time)));
         threads.map(|thread| {
             thread
@@ -180,14 +199,11 @@ fn side_by_side(logs: &mut [Log; 2], group: u64, time: Duration) -> Result<(Vec<
                 .unwrap_or_else(|_| Err(NodeError::Failed("a thread that measures has panicked".to_owned())))
         })
     });
-    let [qcs, blocks] = written;
-    let mut syncs = qcs?;
-    syncs.extend(blocks?);
-    let bytes = syncs.len() as f64 * group as f64;
-    Ok((syncs, bytes / began.elapsed().as_secs_f64()))
+    Ok(Measured::of([qcs?, blocks?], group))
 }
 
-fn write_groups(log: &mut Log, group: u64, time: Duration) -> Result<Vec<Duration>, NodeError> {
+/// Answers how long each sync took, and all of it.
+fn write_groups(log: &mut Log, group: u64, time: Duration) -> Result<(Vec<Duration>, Duration), NodeError> {
     let entry_bytes = group.min(ENTRY_BYTES);
     // Content that no disk can shorten.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -215,7 +231,7 @@ fn write_groups(log: &mut Log, group: u64, time: Duration) -> Result<Vec<Duratio
             log.truncate_before(log.range().end)?;
         }
     }
-    Ok(syncs)
+    Ok((syncs, began.elapsed()))
 }
 
 impl Report {
@@ -248,5 +264,20 @@ impl Report {
             format!("  space   {} free, full after {:.0} h if nothing is pruned", bytes(self.free_bytes), self.full_after_hours),
         ]
         .join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slower_log_decides_and_the_time_between_syncs_counts() {
+        let sync = Duration::from_millis(1);
+        let second = Duration::from_secs(1);
+        // Each sync took a millisecond, but the logs did only 100 and 50 of them in their second.
+        let measured = Measured::of([(vec![sync; 100], second), (vec![sync; 50], second)], 10);
+        assert_eq!((measured.syncs_per_s, measured.bytes_per_s), (50.0, 1500.0));
+        assert_eq!(measured.syncs.len(), 150);
     }
 }

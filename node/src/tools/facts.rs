@@ -46,6 +46,12 @@ pub(crate) fn log_facts(
     Ok(LogFacts { exists: facts.exists, range, next_index: facts.next, torn_bytes: facts.torn_bytes })
 }
 
+/// The block that the oldest QC ends before; none where there is none or it can't be read.
+pub(crate) fn oldest_qc_end(judged: &Judged) -> Option<BlockNumber> {
+    let entry = judged.try_reader()?.get(judged.facts().first).ok()??;
+    Some(BlockNumber(entry.key))
+}
+
 /// The first block of the oldest QC.
 fn oldest_qc(judged: &Judged, committee: Option<&Committee>) -> Result<BlockNumber, String> {
     let index = judged.facts().first;
@@ -79,9 +85,20 @@ pub(crate) struct NextStart {
 
 impl NextStart {
     /// Asks the reconcile table.
-    pub(crate) fn of(store: &Store, blocks: &LogFacts, qcs: &LogFacts) -> Self {
+    ///
+    /// `oldest_qc_end` is where the oldest QC ends.
+    pub(crate) fn of(
+        store: &Store,
+        blocks: &LogFacts,
+        qcs: &LogFacts,
+        oldest_qc_end: Option<BlockNumber>,
+    ) -> Self {
         match reconcile(store.marker.first_block, blocks, qcs, false) {
-            Ok(plan) => Self::planned(plan),
+            Ok(mut plan) => {
+                // A QC that reaches over the front stays: often nothing goes.
+                plan.qcs.drop_below = plan.qcs.drop_below.filter(|front| oldest_qc_end <= Some(*front));
+                Self::planned(plan)
+            }
             Err(Refusal { case, detail }) => Self {
                 reconcile_case: case.to_owned(),
                 refused: true,

@@ -54,20 +54,31 @@ pub(crate) struct ImportArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     schema: &'static str,
-    /// `ok`, or `dry_run`.
+    /// `ok`, `partly` (some blocks were left out), or `dry_run`.
     result: &'static str,
     dir: PathBuf,
     qcs_added: u64,
     blocks_added: u64,
     /// Records that were there already.
     skipped: u64,
+    /// Records below the store's front, which only grows at its end: not added, and not there.
+    below_front: u64,
     extent: Option<Extent>,
 }
 
 /// Where records come from.
 enum Source {
     Archive(Box<Archive>),
-    Lines { name: String, lines: Box<dyn BufRead>, number: u64 },
+    Lines {
+        name: String,
+        lines: Box<dyn BufRead>,
+        /// Of the line that was read last.
+        number: u64,
+        /// The first block that has not been read.
+        next_block: BlockNumber,
+        /// The block that the header says it ends before.
+        to: BlockNumber,
+    },
 }
 
 /// Imports.
@@ -79,7 +90,6 @@ pub(crate) fn import(args: &ImportArgs) -> Result<Code, NodeError> {
     let mut target = if args.dry_run { None } else { Some(Target::open(args, &committee)?) };
     let mut meter = Meter::new("import", range.end.0.saturating_sub(range.start.0));
     let mut importer = Importer { committee: &committee, last: None, found: VecDeque::new(), next_qc: None };
-    let (mut batch, mut qcs, mut bytes) = (Vec::new(), 0, 0);
     let mut told = Report {
         schema: "roadbed.import/1",
         result: if args.dry_run { "dry_run" } else { "ok" },
@@ -87,44 +97,94 @@ pub(crate) fn import(args: &ImportArgs) -> Result<Code, NodeError> {
         qcs_added: 0,
         blocks_added: 0,
         skipped: 0,
+        below_front: 0,
         extent: None,
     };
+    let taken = take(&mut source, &mut importer, target.as_mut(), &mut meter, &mut told);
+    if let Some(mut target) = target {
+        // What came before a failure was verified: it is kept, QCs and blocks together.
+        target.sync()?;
+        let front = target.blocks.range().start;
+        target.close()?;
+        taken.map_err(|error| kept(error, &args.dir))?;
+        source.wants_its_end()?;
+        told.extent = Some(Seen::of(&args.dir)?.sound()?.1);
+        told.judge_front(front)?;
+    } else {
+        taken?;
+        source.wants_its_end()?;
+    }
+    print(args.json, &told, || told.text())?;
+    Ok(Code::Clean)
+}
+
+/// Takes everything that the source has, batch by batch.
+fn take(
+    source: &mut Source,
+    importer: &mut Importer<'_>,
+    mut target: Option<&mut Target>,
+    meter: &mut Meter,
+    told: &mut Report,
+) -> Result<(), NodeError> {
+    let (mut batch, mut qcs, mut bytes) = (Vec::new(), 0, 0);
     loop {
         let record = source.next()?;
         let full = qcs >= QCS_PER_BATCH || bytes >= BATCH_BYTES;
         let begins = record.as_ref().is_none_or(|record| record.wal == WalKind::Qcs);
         if begins && (full || record.is_none()) {
             meter.add(batch.iter().filter(|raw: &&Raw| raw.wal == WalKind::Blocks).count() as u64);
-            importer.add(std::mem::take(&mut batch), target.as_mut(), &mut told)?;
+            importer.add(std::mem::take(&mut batch), target.as_deref_mut(), told)?;
             (qcs, bytes) = (0, 0);
         }
-        let Some(record) = record else { break };
+        let Some(record) = record else { return Ok(()) };
         qcs += usize::from(record.wal == WalKind::Qcs);
         bytes += record.payload.len();
         batch.push(record);
     }
-    if let Some(target) = target {
-        target.close()?;
-        told.extent = Some(Seen::of(&args.dir)?.sound()?.1);
+}
+
+/// Says of an import that failed what it leaves behind.
+fn kept(error: NodeError, dir: &Path) -> NodeError {
+    match error {
+        NodeError::Refused(why) => NodeError::Refused(format!(
+            "{why}. What was taken before is kept in {}, which can be used: give the command again with the whole file",
+            dir.display()
+        )),
+        error => error,
     }
-    // What was read by then is in the store; the command can be given again with the whole file.
-    source.wants_its_end()?;
-    print(args.json, &told, || told.text())?;
-    Ok(Code::Clean)
 }
 
 impl Report {
     fn text(&self) -> String {
-        let Self { qcs_added, blocks_added, skipped, .. } = self;
+        let Self { qcs_added, blocks_added, skipped, below_front, .. } = self;
         let counts = format!("{qcs_added} QCs and {blocks_added} blocks");
         let dir = self.dir.display();
         match &self.extent {
             None => format!("dry run: {counts} verify; {dir} was not touched"),
             Some(Extent { first, next_block, next_qc }) => format!(
-                "{dir}: {counts} verified and added, {skipped} were there\n  \
-                 now     blocks {first}..{next_block}, QCs up to {next_qc}"
+                "{dir}: {counts} verified and added, {skipped} were there, {below_front} below the front \
+                 were left out\n  now     blocks {first}..{next_block}, QCs up to {next_qc}"
             ),
         }
+    }
+}
+
+impl Report {
+    /// A store grows at its end only: what lies below its front was not added.
+    fn judge_front(&mut self, front: u64) -> Result<(), NodeError> {
+        if self.below_front == 0 {
+            return Ok(());
+        }
+        self.result = "partly";
+        if self.qcs_added + self.blocks_added > 0 {
+            return Ok(());
+        }
+        Err(NodeError::Refused(format!(
+            "nothing was added: {} records lie below the front of {}, which is block {front}, and were left out; what \
+             was truncated or pruned can only be imported into a new directory",
+            self.below_front,
+            self.dir.display()
+        )))
     }
 }
 
@@ -136,19 +196,29 @@ impl Source {
         } else {
             Box::new(BufReader::new(File::open(path).map_err(failed)?))
         };
-        if lines.fill_buf().map_err(failed)?.first() != Some(&b'{') {
+        let stdin = path == Path::new("-");
+        let name = if stdin { "standard input".to_owned() } else { path.display().to_string() };
+        let Some(first) = lines.fill_buf().map_err(failed)?.first().copied() else {
+            return Err(NodeError::Refused(format!("{name} is empty: give what `roadbed export` wrote")));
+        };
+        if first != b'{' {
+            if stdin {
+                return Err(NodeError::Usage(
+                    "standard input holds no JSON lines: an archive needs a file, not standard input"
+                        .to_owned(),
+                ));
+            }
             let archive = Archive::open(path)?;
             let (committee, range) =
                 (archive.header.committee.clone(), archive.header.from..archive.header.to);
             return Ok((Self::Archive(Box::new(archive)), committee, range));
         }
-        let name = path.display().to_string();
         let refuse = |why: String| NodeError::Refused(format!("{name} is no export of Roadbed: {why}"));
         match lines::read(&mut lines, 1).map_err(&refuse)? {
             Some(Line::Header { schema, chain, committee, from, to })
                 if schema == lines::SCHEMA && committee.chain_id() == chain =>
             {
-                Ok((Self::Lines { name, lines, number: 1 }, committee, from..to))
+                Ok((Self::Lines { name, lines, number: 1, next_block: from, to }, committee, from..to))
             }
             _ => Err(refuse(format!("its first line is no header of {}", lines::SCHEMA))),
         }
@@ -157,13 +227,18 @@ impl Source {
     fn next(&mut self) -> Result<Option<Raw>, NodeError> {
         match self {
             Self::Archive(archive) => archive.next().transpose(),
-            Self::Lines { name, lines, number } => {
+            Self::Lines { name, lines, number, next_block, .. } => {
                 *number += 1;
                 let refuse = |why: String| NodeError::Refused(format!("{name}: {why}"));
                 match lines::read(lines, *number).map_err(refuse)? {
                     None => Ok(None),
                     Some(line) => match line.into_raw().map_err(refuse)? {
-                        Some(raw) => Ok(Some(raw)),
+                        Some(raw) => {
+                            if raw.wal == WalKind::Blocks {
+                                *next_block = BlockNumber(raw.key);
+                            }
+                            Ok(Some(raw))
+                        }
                         None => Err(refuse(format!("line {number}: a second header"))),
                     },
                 }
@@ -171,7 +246,7 @@ impl Source {
         }
     }
 
-    /// An archive says where it ends.
+    /// Both kinds say where they end; what was read before is in the store.
     fn wants_its_end(&self) -> Result<(), NodeError> {
         match self {
             Self::Archive(archive) if !archive.held().complete => Err(NodeError::Damaged(format!(
@@ -181,7 +256,15 @@ impl Source {
                 archive.held().qcs,
                 archive.held().blocks
             ))),
-            _ => Ok(()),
+            Self::Lines { name, number, next_block, to, .. } if next_block < to => {
+                Err(NodeError::Damaged(format!(
+                    "{name} ends after line {}, before block {next_block}, though its header names blocks up to {to}: \
+                     it was cut short; what it holds was taken, blocks {next_block}..{to} are missing: export it again \
+                     and import it again",
+                    number.saturating_sub(1)
+                )))
+            }
+            Self::Archive(_) | Self::Lines { .. } => Ok(()),
         }
     }
 }
@@ -208,10 +291,33 @@ impl Target {
         Ok(self.blocks.close()?)
     }
 
-    /// Puts the cursors of a log that holds nothing where the records begin.
-    fn begin(log: &mut Log, index: u64) -> Result<(), NodeError> {
-        if log.range().is_empty() && log.range().end != index {
-            log.reset(index)?;
+    /// Makes durable what was appended.
+    fn sync(&mut self) -> Result<(), NodeError> {
+        // QCs first: blocks that no QC covers would be dropped by the next start.
+        self.qcs.sync()?;
+        self.blocks.sync()?;
+        Ok(())
+    }
+
+    fn add_qc(&mut self, index: u64, qc: &VerifiedQc) -> Result<(), NodeError> {
+        if self.qcs.range().is_empty() && self.qcs.range().end != index {
+            // An empty log whose cursor has moved looks like one that was lost: it does not stay so for a whole batch.
+            self.qcs.reset(index)?;
+            append_qc(&mut self.qcs, index, qc)?;
+            self.qcs.sync()?;
+            return Ok(());
+        }
+        let next = self.qcs.range().end;
+        append_qc(&mut self.qcs, next, qc)?;
+        Ok(())
+    }
+
+    /// Puts the cursor of a block log that holds nothing where the blocks begin.
+    fn begin_blocks(&mut self, index: u64) -> Result<(), NodeError> {
+        if self.blocks.range().is_empty() && self.blocks.range().end != index {
+            // A block log that is ahead of all QCs would look as if they were lost.
+            self.qcs.sync()?;
+            self.blocks.reset(index)?;
         }
         Ok(())
     }
@@ -256,12 +362,7 @@ impl Importer<'_> {
                 WalKind::Blocks => self.add_block(&raw, target.as_deref_mut(), told)?,
             }
         }
-        if let Some(target) = target {
-            // QCs first: blocks that no QC covers would be dropped by the next start.
-            target.qcs.sync()?;
-            target.blocks.sync()?;
-        }
-        Ok(())
+        target.map_or(Ok(()), Target::sync)
     }
 
     fn add_qc(
@@ -281,12 +382,12 @@ impl Importer<'_> {
             )));
         }
         self.next_qc = Some(range.end);
-        if let Some(Target { qcs: log, .. }) = target {
-            Target::begin(log, index)?;
-            let end = log.last_key().filter(|_| !log.range().is_empty());
+        if let Some(target) = target {
+            let end = target.qcs.last_key().filter(|_| !target.qcs.range().is_empty());
             match end {
                 Some(end) if range.end.0 <= end => {
-                    told.skipped += 1;
+                    let below = range.end.0 <= target.blocks.range().start;
+                    *(if below { &mut told.below_front } else { &mut told.skipped }) += 1;
                     self.last = Some(qc);
                     return Ok(());
                 }
@@ -298,7 +399,7 @@ impl Importer<'_> {
                 }
                 _ => {}
             }
-            append_qc(log, log.range().end, &qc)?;
+            target.add_qc(index, &qc)?;
         }
         told.qcs_added += 1;
         self.last = Some(qc);
@@ -321,11 +422,12 @@ impl Importer<'_> {
             Some(Err(error)) => return Err(invalid("block", raw.index, error)),
             None => return Err(invalid("block", raw.index, "no QC comes before it")),
         }
-        if let Some(Target { blocks: log, .. }) = target {
-            Target::begin(log, raw.index)?;
-            let next = log.range().end;
+        if let Some(target) = target {
+            target.begin_blocks(raw.index)?;
+            let log = &mut target.blocks;
+            let (front, next) = (log.range().start, log.range().end);
             if raw.index < next {
-                told.skipped += 1;
+                *(if raw.index < front { &mut told.below_front } else { &mut told.skipped }) += 1;
                 return Ok(());
             }
             if raw.index > next {

@@ -18,10 +18,10 @@ use roadbed::{Config, Roadbed};
 use roadbed_messages::api::{StartError, WalKind};
 use roadbed_wal::{FileSystem, Storage};
 
-use super::facts::{NextStart, log_facts};
+use super::facts::{NextStart, log_facts, oldest_qc_end};
 use super::mutate::{Extent, MutateArgs, Report, Seen, aside_name};
 use super::read_only::{ReadOnly, lock};
-use super::store::read_any_committee;
+use super::store::{Store, read_any_committee};
 use crate::exit::{Code, NodeError};
 use crate::output;
 
@@ -40,7 +40,10 @@ pub(crate) fn repair(args: &RepairArgs) -> Result<Code, NodeError> {
     let args = &args.common;
     let paths = StorePaths::new(&args.dir);
     let mut report = Report::new("roadbed.repair/1", args, None);
-    let marker_lost = args.dir.is_dir() && !paths.marker().exists() && paths.committee().exists();
+    let marker_lost = match Store::open(&args.dir) {
+        Err(NodeError::MarkerLost { .. }) => paths.committee().exists(),
+        _ => false,
+    };
     if marker_lost {
         let committee = read_any_committee(&paths).map_err(NodeError::Damaged)?;
         let _held = lock(&paths)?;
@@ -116,7 +119,7 @@ fn plan(seen: &Seen, report: &mut Report) -> Result<bool, NodeError> {
             let facts =
                 |wal, judged| log_facts(wal, judged, Some(&seen.committee)).map_err(NodeError::Damaged);
             let (qcs, blocks) = (facts(WalKind::Qcs, &seen.qcs)?, facts(WalKind::Blocks, &seen.blocks)?);
-            report.plan.extend(NextStart::of(&seen.store, &blocks, &qcs).notes);
+            report.plan.extend(NextStart::of(&seen.store, &blocks, &qcs, oldest_qc_end(&seen.qcs)).notes);
             report.plan.push(
                 "move both logs aside and start anew; a validator must not vote again on what it voted on"
                     .to_owned(),

@@ -17,7 +17,7 @@ const SCHEMA: &str = "roadbed.status/1";
 /// Flags of `roadbed status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Where the node listens (`run --listen`), such as 127.0.0.1:9100 or http://127.0.0.1:9100
+    /// Where the node listens (`run --listen`), such as 127.0.0.1:9464 or http://127.0.0.1:9464
     #[arg(value_name = "URL")]
     url: String,
     /// How long to wait for the answer

@@ -9,6 +9,7 @@ use roadbed_messages::Committee;
 use roadbed_messages::api::WalKind;
 use roadbed_wal::{LogOptions, StreamId};
 
+use super::facts::judge;
 use super::read_only::ReadOnly;
 use crate::exit::NodeError;
 
@@ -67,14 +68,34 @@ fn find_marker(paths: &StorePaths) -> Result<Marker, NodeError> {
         return Ok(marker);
     }
     for wal in WalKind::BOTH {
-        let segments = roadbed_wal::inspect(&ReadOnly { locks: false }, &paths.log(wal))?;
-        if !segments.is_empty() {
+        if !holds_nothing(paths, wal)? {
             return Err(NodeError::MarkerLost { dir: paths.dir.clone(), log: paths.log(wal) });
         }
+    }
+    if paths.lock().exists() || WalKind::BOTH.iter().any(|wal| paths.log(*wal).exists()) {
+        return Err(NodeError::Unfinished { dir: paths.dir.clone() });
     }
     let empty = fs::read_dir(&paths.dir).is_ok_and(|mut entries| entries.next().is_none());
     let why = if empty { "is empty" } else { "is no store: it has no STORE marker" };
     Err(NodeError::NoStore { dir: paths.dir.clone(), why })
+}
+
+/// Whether a log of a directory without a marker has no entries, by the judgement of a start: then it is what a first
+/// start left that ended before it wrote the marker.
+///
+/// # Errors
+/// What the system says; damage.
+fn holds_nothing(paths: &StorePaths, wal: WalKind) -> Result<bool, NodeError> {
+    let segments = roadbed_wal::inspect(&ReadOnly { locks: false }, &paths.log(wal))?;
+    if segments.is_empty() {
+        return Ok(true);
+    }
+    // Without a marker only the log itself says whose it is.
+    let Some(header) = segments.into_iter().find_map(|segment| segment.header.ok()) else {
+        return Ok(false);
+    };
+    let judged = judge(paths, ReadOnly { locks: false }, wal, LogOptions::new(header.stream))?;
+    Ok(judged.facts().is_empty())
 }
 
 /// The committee in `committee.json`, if it is the one that the marker names.

@@ -8,7 +8,7 @@ use roadbed_wal::{Report, WalError};
 use serde::Serialize;
 
 use super::deep::Deep;
-use super::facts::{NextStart, judge, log_facts};
+use super::facts::{NextStart, judge, log_facts, oldest_qc_end};
 use super::meter::Meter;
 use super::read_only::{ReadOnly, lock};
 use super::report::{print, told};
@@ -162,7 +162,7 @@ fn cross_check(
     let facts = (log_facts(WalKind::Qcs, qcs, committee), log_facts(WalKind::Blocks, blocks, committee));
     let next_start = match facts {
         (Ok(qc_facts), Ok(block_facts)) => {
-            let next_start = NextStart::of(store, &block_facts, &qc_facts);
+            let next_start = NextStart::of(store, &block_facts, &qc_facts, oldest_qc_end(qcs));
             if next_start.lost {
                 problems.extend(next_start.notes.iter().cloned());
             }

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
+use roadbed_wal::{FileSystem, Log, LogOptions};
 use serde_json::Value;
 
 use crate::support::*;
@@ -66,6 +68,8 @@ fn truncate_drops_the_front_and_what_it_saved_holds_it() {
     assert_eq!(extent(&report, "after"), (55, 200, 200));
     let verified = verify_deep(&place.dir());
     assert_eq!(number(&verified, "qcs.first_index"), 5, "the QC of blocks 50 to 60 stays");
+    let notes = at(&verified, "next_start.notes");
+    assert_eq!(notes.as_array().map(Vec::len), Some(0), "nothing will be dropped: {notes}");
 
     let archive = text(&report, "saved").to_owned();
     let front = place.path("front");
@@ -251,6 +255,116 @@ fn an_archive_that_was_cut_short_is_gone_on_with_by_export_and_by_import() {
 }
 
 #[test]
+fn json_lines_that_were_cut_short_are_told_and_gone_on_with() {
+    let place = Place::with_blocks(200);
+    let (file, copy) = (place.path("lines"), place.path("copy"));
+    let lines = exported(&place.dir());
+    let head = |count: usize| lines.split_inclusive('\n').take(count).collect::<String>();
+    // 20 QCs, each before its 10 blocks: line 200 is the QC behind block 179.
+    for (content, missing) in [
+        (head(1), "blocks 0..200 are missing"),
+        (head(200), "blocks 180..200 are missing"),
+        (lines[..lines.len() - 5].to_owned(), "blocks 199..200 are missing"),
+    ] {
+        fs::write(&file, content).unwrap();
+        let short = output(&mut tool("import", &copy, &[file.to_str().unwrap()]));
+        assert_eq!(code(&short), 3, "{}", stderr(&short));
+        assert!(stderr(&short).contains(missing), "{}", stderr(&short));
+        verify_deep(&copy);
+        let dry = output(&mut tool("import", &place.path("dry"), &[file.to_str().unwrap(), "--dry-run"]));
+        assert_eq!(code(&dry), 3, "{}", stderr(&dry));
+    }
+    fs::write(&file, &lines).unwrap();
+    summary(&mut tool("import", &copy, &[file.to_str().unwrap(), "--json"]), 0);
+    assert_eq!(exported(&copy), lines);
+}
+
+#[test]
+fn an_import_that_fails_keeps_what_came_before_and_the_store_starts() {
+    let place = Place::with_blocks(200);
+    summary(&mut tool("truncate", &place.dir(), &["--before", "105", "--yes", "--json"]), 0);
+    let lines = exported(&place.dir());
+    let bad = place.path("bad");
+    // Within the first batch, which begins above the start of the chain.
+    let without = lines.split_inclusive('\n').filter(|line| !line.contains("\"number\":155,"));
+    fs::write(&bad, without.collect::<String>()).unwrap();
+    let first_qc_only: String = lines.split_inclusive('\n').take(2).collect();
+    let half = place.path("half");
+    fs::write(&half, first_qc_only).unwrap();
+    let whole = place.path("whole");
+    fs::write(&whole, &lines).unwrap();
+    for (file, expected, next) in [(&bad, 7, 155), (&half, 3, 100)] {
+        let copy = place.path(&format!("copy-{next}"));
+        let failed = output(&mut tool("import", &copy, &[file.to_str().unwrap()]));
+        assert_eq!(code(&failed), expected, "{}", stderr(&failed));
+        if expected == 7 {
+            let told = stderr(&failed);
+            assert!(told.contains("block 156 comes, but the store's blocks end at 155"), "{told}");
+            assert!(told.contains("give the command again with the whole file"), "{told}");
+            assert_eq!(number(&verify_deep(&copy), "blocks.next_index"), next);
+        }
+        let started = place.path(&format!("started-{next}"));
+        crate::support::copy(&copy, &started);
+        summary(roadbed().args(["run", "--json", "--rate", "0", "--blocks", "0", "--dir"]).arg(&started), 0);
+        summary(&mut tool("import", &copy, &[whole.to_str().unwrap(), "--json"]), 0);
+        assert_eq!(exported(&copy), lines);
+    }
+}
+
+#[test]
+fn an_import_that_is_killed_at_its_beginning_is_named_by_the_start_and_can_be_given_again() {
+    let place = Place::with_blocks(200);
+    summary(&mut tool("truncate", &place.dir(), &["--before", "105", "--yes", "--json"]), 0);
+    let lines = exported(&place.dir());
+    let file = place.path("lines");
+    fs::write(&file, &lines).unwrap();
+    // As the kill leaves it: the QC log's cursor has moved to its first QC, and nothing was appended.
+    let copy = place.path("copy");
+    summary(roadbed().args(["run", "--json", "--blocks", "0", "--dir"]).arg(&copy), 0);
+    let qcs = copy.join("qcs");
+    let stream = roadbed_wal::inspect(&FileSystem, &qcs).unwrap()[0].header.as_ref().unwrap().stream;
+    let mut log = Log::open(Arc::new(FileSystem), &qcs, LogOptions::new(stream)).unwrap();
+    log.reset(10).unwrap();
+    log.close().unwrap();
+
+    let start = output(roadbed().args(["run", "--blocks", "0", "--dir"]).arg(&copy));
+    assert_eq!(code(&start), 7, "{}", stderr(&start));
+    assert!(stderr(&start).contains("give the import again with the whole file"), "{}", stderr(&start));
+    summary(&mut tool("import", &copy, &[file.to_str().unwrap(), "--json"]), 0);
+    assert_eq!(exported(&copy), lines);
+}
+
+#[test]
+fn what_lies_below_the_front_is_left_out_and_told() {
+    let place = Place::with_blocks(200);
+    let cut = summary(&mut tool("truncate", &place.dir(), &["--before", "105", "--yes", "--json"]), 0);
+    let saved = text(&cut, "saved").to_owned();
+    let refused = output(&mut tool("import", &place.dir(), &[&saved]));
+    assert_eq!(code(&refused), 7, "{}", stderr(&refused));
+    let told = stderr(&refused);
+    assert!(told.contains("nothing was added: 115 records lie below the front"), "{told}");
+    assert!(told.contains("into a new directory"), "{told}");
+}
+
+#[test]
+fn standard_input_takes_lines_and_says_what_else_it_got() {
+    let place = Place::with_blocks(20);
+    let archive = place.path("archive");
+    summary(&mut tool("export", &place.dir(), &["--archive", archive.to_str().unwrap(), "--json"]), 0);
+    let empty = place.path("empty");
+    fs::write(&empty, "").unwrap();
+    for (input, expected, words) in
+        [(&empty, 7, "standard input is empty"), (&archive, 2, "an archive needs a file, not standard input")]
+    {
+        let mut import = tool("import", &place.path("copy"), &["-"]);
+        let output = output(import.stdin(fs::File::open(input).unwrap()));
+        assert_eq!(code(&output), expected, "{}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+        assert!(!place.path("copy").exists());
+    }
+}
+
+#[test]
 fn nothing_that_does_not_verify_is_imported() {
     let place = Place::with_blocks(100);
     let lines = exported(&place.dir());
@@ -272,7 +386,7 @@ fn nothing_that_does_not_verify_is_imported() {
         (without(12), "block 10 does not verify"),
         (without(50), "import what lies between first"),
         (lines.replacen("roadbed.export/1", "roadbed.export/9", 1), "is no header of roadbed.export/1"),
-        (lines[..lines.len() - 5].to_owned(), "it is cut short"),
+        (String::new(), "is empty"),
         ("milk\neggs\n".to_owned(), "it does not begin like one"),
     ]
     .into_iter()

@@ -119,6 +119,58 @@ fn logs_of_a_store_whose_marker_is_gone_are_refused() {
 }
 
 #[test]
+fn a_first_start_that_did_not_finish_is_told_as_such_and_started_again() {
+    // In the order in which a first start makes them: the lock, the QC log, the block log, committee.json, STORE.
+    for made in [
+        &["LOCK"][..],
+        &["LOCK", "qcs"],
+        &["LOCK", "qcs", "blocks"],
+        &["LOCK", "qcs", "blocks", "committee.json"],
+    ] {
+        let place = Place::new();
+        summary(place.run().args(["--blocks", "0"]), 0);
+        for name in ["LOCK", "qcs", "blocks", "committee.json", "STORE"] {
+            let path = place.dir().join(name);
+            match (made.contains(&name), path.is_dir()) {
+                (true, _) => {}
+                (false, true) => fs::remove_dir_all(path).unwrap(),
+                (false, false) => fs::remove_file(path).unwrap(),
+            }
+        }
+        let before = snapshot(&place.dir());
+        let mut repair = roadbed();
+        repair.args(["repair", "--yes"]).arg(place.dir());
+        for command in [&mut verify(&place), &mut inspect(&place), &mut repair] {
+            let output = output(command);
+            assert_eq!(code(&output), 7, "{made:?}: {}", stderr(&output));
+            let told = stderr(&output);
+            assert!(told.contains("a first start that did not finish"), "{made:?}: {told}");
+            assert!(!told.contains("next: roadbed repair"), "{told}");
+        }
+        assert!(before == snapshot(&place.dir()));
+        summary(place.run().args(["--blocks", "10"]), 0);
+    }
+}
+
+#[test]
+fn without_marker_and_committee_no_repair_is_promised() {
+    let place = Place::with_blocks(20);
+    fs::remove_file(place.dir().join("STORE")).unwrap();
+    fs::remove_file(place.dir().join("committee.json")).unwrap();
+    let output = output(&mut verify(&place));
+    assert_eq!(code(&output), 7);
+    assert!(!stderr(&output).contains("next: roadbed repair"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_rate_that_nothing_reaches_is_refused() {
+    let place = Place::new();
+    let output = output(place.run().args(["--rate", "18446744073709551615"]));
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("is not in 0..=1000000"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_missing_committee_file_is_written_again_with_a_word() {
     let place = Place::with_blocks(20);
     let committee = place.dir().join("committee.json");

@@ -42,6 +42,16 @@ impl Candidate {
             let expected = format!("the header of segment {}", self.sequence);
             return Err(self.damage(None, expected, format!("that of segment {}", header.sequence)));
         }
+        // A file that is shorter than it was made is refused with its frames.
+        let made = if header.prepared_bytes == 0 { self.bytes } else { header.prepared_bytes };
+        if header.frames_offset > made {
+            let expected = format!("frames that begin within the {made} bytes that the file was made with");
+            return Err(self.damage(
+                None,
+                expected,
+                format!("frames from offset {} on", header.frames_offset),
+            ));
+        }
         Ok(header)
     }
 
@@ -212,6 +222,27 @@ mod tests {
         assert_eq!(sequences(&shorter, 0).unwrap(), [1, 2], "without all of its padding");
         assert!(refused(Header { sequence: 9, ..first }, 4 * PAGE, 1));
         assert!(refused(create(1, 11), 4 * PAGE, 1));
+    }
+
+    #[test]
+    fn frames_that_begin_behind_the_file_are_refused() {
+        let starts = |frames_offset: u64, prepared_bytes: u64| {
+            sequences(&files(&[Header { frames_offset, prepared_bytes, ..create(1, 0) }]), 0)
+        };
+        assert_eq!(starts(4 * PAGE, 0).unwrap(), [1], "the file ends with its table");
+        assert_eq!(starts(2 * PAGE, 2 * PAGE).unwrap(), [1]);
+        for (frames_offset, prepared_bytes, within) in
+            [(5 * PAGE, 0, 4 * PAGE), (1 << 62, 0, 4 * PAGE), (3 * PAGE, 2 * PAGE, 2 * PAGE)]
+        {
+            match starts(frames_offset, prepared_bytes) {
+                Err(WalError::Corrupt { path, expected, found, .. }) => {
+                    assert_eq!(path, PathBuf::from("dir/1"));
+                    assert!(expected.contains(&format!("within the {within} bytes")), "{expected}");
+                    assert!(found.contains(&format!("offset {frames_offset} ")), "{found}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -114,6 +114,15 @@ impl Journal {
         }
     }
 
+    /// Takes note of what was said while the disk was being taken away: nothing of it needs to be there, but what was
+    /// to be cut may be gone.
+    pub(crate) fn note_in_doubt(&mut self, line: &str) {
+        let to = line.strip_prefix("cutting ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+        if let Some(to) = to {
+            self.cutting = Some(self.cutting.map_or(to, |before: u64| before.min(to)));
+        }
+    }
+
     /// What was found is what the next life begins with.
     pub(crate) fn goes_on(&mut self, log: &Log) {
         let range = log.range();

@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use roadbed_wal::{FileSystem, Log, LogOptions, WalError};
@@ -12,9 +12,12 @@ use roadbed_wal::{FileSystem, Log, LogOptions, WalError};
 use crate::kills::{Journal, writer};
 use crate::support::{append, options, stored};
 
-/// ext4's shutdown without writing out its journal: what a power cut leaves.
+/// ext4's shutdown without writing out its journal: what a power cut leaves. It waits for a word first, so that nothing
+/// but the call lies between the word and the cut.
 const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
-    fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+    disk = os.open(sys.argv[1], os.O_RDONLY)\n\
+    print('ready', flush=True)\n\
+    if sys.stdin.readline(): fcntl.ioctl(disk, 0x8004587d, struct.pack('I', 2))";
 
 /// Runs a command; what it said, if it failed.
 fn tool(name: &str, arguments: &[&str]) -> Result<String, String> {
@@ -103,6 +106,38 @@ impl Drop for Ext4 {
     }
 }
 
+/// A power cut that is ready, and only waits for the word.
+struct PowerCut(Child);
+
+impl PowerCut {
+    fn prepare(mount: &Path) -> Result<Self, String> {
+        let mut python = Command::new("python3")
+            .args(["-c", SHUTDOWN, text(mount)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("python3: {error}"))?;
+        let mut line = String::new();
+        BufReader::new(python.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let cut = Self(python);
+        if line.trim() == "ready" { Ok(cut) } else { Err("python3 can't open the mount".to_owned()) }
+    }
+
+    fn now(mut self) -> Result<(), String> {
+        self.0.stdin.take().unwrap().write_all(b"now\n").map_err(|error| error.to_string())?;
+        let status = self.0.wait().map_err(|error| error.to_string())?;
+        if status.success() { Ok(()) } else { Err(format!("ext4's shutdown call: {status}")) }
+    }
+}
+
+impl Drop for PowerCut {
+    fn drop(&mut self) {
+        // Without a word it ends by itself.
+        drop(self.0.stdin.take());
+        let _ended = self.0.wait();
+    }
+}
+
 fn check(log: &Log, len: usize) {
     for entry in log.reader().replay(log.range()) {
         let entry = entry.unwrap();
@@ -172,16 +207,24 @@ fn scenario_22_everything_acknowledged_survives_a_power_cut() {
     };
     let mut journal = Journal::default();
     for life in 0..4 {
+        let mut cut = match PowerCut::prepare(&disk.mount()) {
+            Ok(cut) => Some(cut),
+            Err(reason) => return skipped(&reason),
+        };
         let mut child = writer(&disk.log(), life);
         let wanted = journal.acknowledged + 15 + life;
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            // What is said after the power is gone counts as well: then it had been durable before.
             let Ok(line) = line else { break };
-            let before = journal.acknowledged;
+            if cut.is_none() {
+                // Only what was said before the call must be there. An fdatasync that is under way during the call can
+                // answer OK for data that is lost: ext4 drops the failed conversion of an unwritten extent without a
+                // word when it is shut down, where a device without power would have made the write fail.
+                journal.note_in_doubt(&line);
+                continue;
+            }
             journal.note(&line);
-            if before < wanted
-                && journal.acknowledged == wanted
-                && let Err(reason) = tool("python3", &["-c", SHUTDOWN, text(&disk.mount())])
+            if journal.acknowledged == wanted
+                && let Some(Err(reason)) = cut.take().map(PowerCut::now)
             {
                 child.kill().unwrap();
                 child.wait().unwrap();
@@ -189,7 +232,7 @@ fn scenario_22_everything_acknowledged_survives_a_power_cut() {
             }
         }
         child.wait().unwrap();
-        assert!(journal.acknowledged >= wanted, "life {life}: the writer ended by itself");
+        assert!(cut.is_none(), "life {life}: the writer ended by itself");
         disk.remount().unwrap();
         let log = Log::open(Arc::new(FileSystem), &disk.log(), options()).unwrap();
         journal.check(&log, &format!("life {life}"));

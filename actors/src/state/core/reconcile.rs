@@ -88,7 +88,15 @@ pub fn reconcile(
             let blocks_at_start =
                 block_range.as_ref().map_or(block_cursor, |range| range.start) == first_block;
             if !qcs.exists || qcs.next_index != 0 || !blocks_at_start {
-                let what = if qcs.exists { "is empty though it was used" } else { "is missing" };
+                let no_block = block_range.is_none() && blocks_at_start;
+                let what = match (qcs.exists, no_block) {
+                    (false, _) => "is missing",
+                    (true, false) => "is empty though it was used",
+                    (true, true) => {
+                        "is empty though it was used, and no block was ever stored (an import that was killed at its \
+                         beginning leaves it so: then give the import again with the whole file)"
+                    }
+                };
                 return start_over(Refusal { case: "2b", detail: format!("the QC log {what}") });
             }
             Ok(never_used(first_block, blocks))

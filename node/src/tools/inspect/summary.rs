@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::STORAGE;
 use crate::exit::{Code, NodeError};
-use crate::tools::facts::{NextStart, judge, log_facts};
+use crate::tools::facts::{NextStart, judge, log_facts, oldest_qc_end};
 use crate::tools::read_only::holder_of;
 use crate::tools::report::{print, told};
 use crate::tools::store::Store;
@@ -75,6 +75,7 @@ pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
     let mut next_start = None;
     let mut parts = [LogPart::default(), LogPart::default()];
     let mut facts = Vec::new();
+    let mut oldest = None;
     for (part, wal) in parts.iter_mut().zip([WalKind::Qcs, WalKind::Blocks]) {
         let inspected = roadbed_wal::inspect(&STORAGE, &store.paths.log(wal))?;
         part.segments = inspected.iter().map(SegmentPart::of).collect();
@@ -82,6 +83,9 @@ pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
         match judge(&store.paths, STORAGE, wal, store.options(wal)) {
             Ok(judged) => {
                 let found = judged.facts();
+                if wal == WalKind::Qcs {
+                    oldest = oldest_qc_end(&judged);
+                }
                 part.first_index = found.first;
                 part.next_index = found.next;
                 part.size_bytes = found.size_bytes;
@@ -97,7 +101,7 @@ pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
         }
     }
     if let ([qcs, blocks], None) = (facts.as_slice(), in_use_by) {
-        next_start = Some(NextStart::of(store, blocks, qcs));
+        next_start = Some(NextStart::of(store, blocks, qcs, oldest));
     }
     problems.dedup();
     let [qcs, blocks] = parts;

@@ -69,10 +69,6 @@ fn survey(sim: &SimStorage, exact: bool) {
     for entry in reader.replay(near).map_while(Result::ok) {
         assert!(!exact || entry == stored(entry.index, 0, LEN), "entry {} has other bytes", entry.index);
     }
-    // A forged header can put the log's end anywhere, and the disk in memory would make a file of that size.
-    if log.size_bytes() > 1 << 20 {
-        return;
-    }
     // It goes on, as far as it lets itself.
     let next = log.range().end;
     let more = Entry { key: log.last_key().unwrap_or(0), digest: 1, payload: b"more" };
