@@ -1,13 +1,14 @@
 //! What becomes of segments that don't count any more: limbo while a reader is in them, then the pool or the end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Log;
+use crate::error::WalError;
 use crate::judge::sync_dir;
 use crate::publish::make_space;
 use crate::segment::{Sealed, SegmentFile};
-use crate::storage::SyncPoint;
+use crate::storage::{SyncPoint, open_for_groups};
 
 /// A file that was a segment.
 #[derive(Debug)]
@@ -138,12 +139,24 @@ impl Log {
         if self.pool.len() > 0 || waits || self.poison.is_some() {
             return;
         }
-        let path = self.pool.name();
-        match make_space(self.site(), &path, self.options.segment_bytes) {
-            Ok(()) => self.pool.put(path),
-            Err(_) => {
-                let _removed = self.storage.remove(&path);
-            }
+        let path = crate::names::prepared(&self.dir, self.sequence + 1);
+        let spare = self.pool.name();
+        if self.make_spare(&path, &spare).is_ok() {
+            self.pool.put(spare);
+        } else if self.storage.remove(&path).is_err() {
+            // Its name is taken until the next opening.
+            self.sequence += 1;
         }
+    }
+
+    /// A spare has its name only once its length is durable: of a file whose sync failed nothing is known, and it stays
+    /// what no opening takes for a spare, even where it can't be removed.
+    fn make_spare(&self, path: &Path, spare: &Path) -> Result<(), WalError> {
+        make_space(self.site(), path, self.options.segment_bytes)?;
+        let failed = |op, path: &Path, error: &std::io::Error| WalError::io(op, path, None, error);
+        let point = SyncPoint::Fill;
+        let file = open_for_groups(&*self.storage, path, self.options.direct_io)?;
+        file.sync_data(point).map_err(|error| failed(point.name(), path, &error))?;
+        self.storage.rename(path, spare).map_err(|error| failed("add a spare to the pool", spare, &error))
     }
 }
