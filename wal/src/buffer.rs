@@ -1,13 +1,22 @@
-//! A growing buffer whose first byte lies on a page boundary, as direct writes ask for, without unsafe code: a vector
-//! with a page of slack, used from its first aligned byte on.
+//! A growing buffer whose first byte lies on a page boundary, as direct writes ask for, without unsafe code: anonymous
+//! memory straight from the system, in huge pages where it has them. A disk is given a run of contiguous memory as one
+//! piece, however long it is; of a buffer in small pages it gets each page on its own, and takes a sixth longer.
+
+use std::alloc::{Layout, handle_alloc_error};
+
+use memmap2::{Advice, MmapMut};
 
 use crate::format::PAGE_BYTES;
+
+/// Bytes of a huge page. A buffer consists of whole ones from [`SMALL_BYTES`] on.
+pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Up to here a buffer is not worth a huge page.
+const SMALL_BYTES: usize = 32 << 10;
 
 /// Bytes of a group. Grows by doubling; keeps its memory when cleared.
 #[derive(Debug, Default)]
 pub(crate) struct AlignedBuffer {
-    memory: Vec<u8>,
-    start: usize,
+    memory: Option<MmapMut>,
     len: usize,
 }
 
@@ -18,7 +27,7 @@ impl AlignedBuffer {
 
     /// Bytes that fit without growing.
     pub(crate) fn capacity(&self) -> usize {
-        self.memory.len() - self.start
+        self.memory.as_ref().map_or(0, |memory| memory.len())
     }
 
     /// Shortens to `len` bytes.
@@ -28,13 +37,13 @@ impl AlignedBuffer {
 
     /// Adds `bytes` bytes of unspecified content at the end and answers them.
     pub(crate) fn extend(&mut self, bytes: usize) -> &mut [u8] {
-        let wanted = self.len + bytes;
+        let from = self.len;
+        let wanted = from + bytes;
         if wanted > self.capacity() {
             self.grow(wanted);
         }
-        let from = self.start + self.len;
         self.len = wanted;
-        &mut self.memory[from..from + bytes]
+        &mut self.bytes_mut()[from..]
     }
 
     /// Adds zeros up to the next page boundary.
@@ -44,11 +53,11 @@ impl AlignedBuffer {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..self.start + self.len]
+        self.memory.as_ref().map_or(&[], |memory| &memory[..self.len])
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + self.len]
+        self.memory.as_mut().map_or(&mut [], |memory| &mut memory[..self.len])
     }
 
     /// A buffer with a copy of some bytes.
@@ -59,14 +68,24 @@ impl AlignedBuffer {
     }
 
     fn grow(&mut self, wanted: usize) {
-        let capacity = wanted.max(2 * self.capacity()).next_multiple_of(PAGE_BYTES);
-        let mut memory = vec![0; capacity + PAGE_BYTES];
-        // `align_offset` may give up (usize::MAX); an unaligned buffer would only make direct writes fail cleanly.
-        let start = memory.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
-        memory[start..start + self.len].copy_from_slice(self.bytes());
-        memory.truncate(start + capacity);
-        (self.memory, self.start) = (memory, start);
+        let wanted = wanted.max(2 * self.capacity());
+        let page = if wanted > SMALL_BYTES { HUGE_PAGE_BYTES } else { PAGE_BYTES };
+        let mut memory = map(wanted.next_multiple_of(page));
+        memory[..self.len].copy_from_slice(self.bytes());
+        self.memory = Some(memory);
     }
+}
+
+/// So many bytes of zeros.
+fn map(bytes: usize) -> MmapMut {
+    let Ok(memory) = MmapMut::map_anon(bytes) else {
+        handle_alloc_error(Layout::array::<u8>(bytes).unwrap_or(Layout::new::<u8>()));
+    };
+    if bytes >= HUGE_PAGE_BYTES {
+        // A system without huge pages gives small ones.
+        let _advised = memory.advise(Advice::HugePage);
+    }
+    memory
 }
 
 #[cfg(test)]
@@ -89,5 +108,16 @@ mod tests {
         let capacity = buffer.capacity();
         buffer.truncate(0);
         assert_eq!((buffer.len(), buffer.capacity()), (0, capacity));
+    }
+
+    #[test]
+    fn large_ones_consist_of_whole_huge_pages() {
+        let mut buffer = AlignedBuffer::default();
+        buffer.extend(PAGE_BYTES);
+        assert_eq!(buffer.capacity(), PAGE_BYTES);
+        buffer.extend(SMALL_BYTES);
+        assert_eq!(buffer.capacity(), HUGE_PAGE_BYTES);
+        buffer.extend(HUGE_PAGE_BYTES);
+        assert_eq!(buffer.capacity(), 2 * HUGE_PAGE_BYTES);
     }
 }

@@ -1,17 +1,19 @@
-//! A second write in flight: the front part of a large group is written while its rest is still being appended.
+//! More writes in flight: the front parts of a large group are written while its rest is still being appended.
 //!
 //! ```text
-//! append append append append │ append append append append │ sync
-//!                             └▶ lane: direct write ────────────┐
-//!                                                               ├▶ both durable: acknowledge
-//!                                           rest: direct write ─┘
+//! append append │ append append │ append append │ append append │ sync
+//!               └▶ one lane: direct write ──────────┐
+//!                               └▶ the other lane: direct write ──────┐
+//!                                               └▶ the first ────────┼──┐
+//!                                                                    │  ├▶ all durable: acknowledge
+//!                                                 rest: direct write ┴──┘
 //! ```
 //!
 //! Only direct writes go this way: each has a result of its own, while of two fdatasyncs on one file only one is told of
 //! an error. The parts belong to one group, which is acknowledged when all of it is durable; as long as it is not, any
 //! part of it may be torn, like any group.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -20,7 +22,9 @@ use crate::buffer::AlignedBuffer;
 use crate::error::WalError;
 use crate::storage::{LockGuard, StorageFile, SyncPoint, write_durably};
 
-/// Parts that wait for the lane; whoever hands in more waits.
+/// Threads that write parts, beside the rest, which the log's owner writes. A third would gain a little more.
+const LANES: usize = 2;
+/// Parts that wait for one lane; whoever hands in more waits.
 const QUEUE: usize = 2;
 
 /// Whole pages of a group, finished.
@@ -42,10 +46,63 @@ struct Done {
     result: Result<(), WalError>,
 }
 
-/// The thread that writes front parts. It keeps the log's lock as long as it lives: a write that hangs can never wake
-/// beside another owner.
+/// The threads that write front parts, started with the first part.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    lanes: Vec<Lane>,
+    /// Parts that were handed in since everything was settled.
+    parts: usize,
+}
+
+impl Lanes {
+    /// Hands a part in, to the lanes by turns; waits while too many wait already.
+    pub(crate) fn submit(
+        &mut self,
+        lock: &Arc<dyn LockGuard>,
+        file: Arc<dyn StorageFile>,
+        path: PathBuf,
+        part: Part,
+    ) -> Result<(), WalError> {
+        let at = Some(part.offset);
+        let nth = self.parts % LANES;
+        if nth == self.lanes.len() {
+            let started = Lane::start(lock.clone());
+            self.lanes.push(started.map_err(|error| WalError::io("start a thread", &path, at, &error))?);
+        }
+        let lane = &mut self.lanes[nth];
+        let job = Job { file, path: path.clone(), part };
+        if lane.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
+            return Err(lane.gone("hand a part of a group to its thread", &path, at));
+        }
+        lane.outstanding += 1;
+        self.parts += 1;
+        Ok(())
+    }
+
+    /// Waits for everything that was handed in; answers the buffers, and the first failure.
+    pub(crate) fn settle(&mut self, path: &Path) -> (Vec<AlignedBuffer>, Result<(), WalError>) {
+        let (mut buffers, mut result) = (Vec::new(), Ok(()));
+        for lane in &mut self.lanes {
+            while lane.outstanding > 0 {
+                let written = match lane.done.recv() {
+                    Ok(done) => {
+                        lane.outstanding -= 1;
+                        buffers.push(done.buffer);
+                        done.result
+                    }
+                    Err(_) => Err(lane.gone("write a part of a group", path, None)),
+                };
+                result = result.and(written);
+            }
+        }
+        self.parts = 0;
+        (buffers, result)
+    }
+}
+
+/// One of them. It keeps the log's lock as long as it lives: a write that hangs can never wake beside another owner.
 #[derive(Debug)]
-pub(crate) struct Lane {
+struct Lane {
     jobs: Option<SyncSender<Job>>,
     done: Receiver<Done>,
     thread: Option<JoinHandle<()>>,
@@ -53,7 +110,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn start(lock: Arc<dyn LockGuard>) -> std::io::Result<Self> {
+    fn start(lock: Arc<dyn LockGuard>) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(QUEUE);
         let (finished, done) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("wal-lane".to_owned()).spawn(move || {
@@ -68,46 +125,10 @@ impl Lane {
         Ok(Self { jobs: Some(jobs), done, thread: Some(thread), outstanding: 0 })
     }
 
-    /// Hands a part in; waits while too many wait already.
-    pub(crate) fn submit(
-        &mut self,
-        file: Arc<dyn StorageFile>,
-        path: PathBuf,
-        part: Part,
-    ) -> Result<(), WalError> {
-        let at = part.offset;
-        let sent = self.jobs.as_ref().map(|jobs| jobs.send(Job { file, path: path.clone(), part }));
-        if matches!(sent, Some(Ok(()))) {
-            self.outstanding += 1;
-            return Ok(());
-        }
-        Err(WalError::io(
-            "hand a part of a group to its thread",
-            &path,
-            Some(at),
-            &std::io::ErrorKind::BrokenPipe.into(),
-        ))
-    }
-
-    /// Waits for everything that was handed in; answers the buffers, and the first failure.
-    pub(crate) fn settle(&mut self) -> (Vec<AlignedBuffer>, Result<(), WalError>) {
-        let (mut buffers, mut result) = (Vec::new(), Ok(()));
-        while self.outstanding > 0 {
-            self.outstanding -= 1;
-            match self.done.recv() {
-                Ok(done) => {
-                    buffers.push(done.buffer);
-                    result = result.and(done.result);
-                }
-                Err(_) => {
-                    let gone = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-                    self.outstanding = 0;
-                    result =
-                        result.and(Err(WalError::io("write a part of a group", "".as_ref(), None, &gone)));
-                }
-            }
-        }
-        (buffers, result)
+    /// Its thread has ended, which only a panic does to it.
+    fn gone(&mut self, op: &'static str, path: &Path, at: Option<u64>) -> WalError {
+        self.outstanding = 0;
+        WalError::io(op, path, at, &std::io::ErrorKind::BrokenPipe.into())
     }
 }
 

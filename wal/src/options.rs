@@ -18,9 +18,8 @@ pub struct LogOptions {
     pub group_bytes_max: u64,
     /// Bytes that may wait for [`crate::Log::sync`]; an append beyond them syncs first. Default 64 MiB.
     pub pending_bytes_max: u64,
-    /// Bytes of a group after which its front is written while the rest is still being appended: a second write in
-    /// flight, by a thread of the log's own, with direct writes only. Later parts of a large group are eight times as
-    /// large. 0: never. Default 512 KiB.
+    /// Bytes of a group after which they are written while the rest is still being appended, and again after so many
+    /// more: several writes in flight, by threads of the log's own, with direct writes only. 0: never. Default 512 KiB.
     pub ahead_bytes: u64,
     /// Segments that are kept ready, at least 1: the last one is a reserve that only a cut, a repair and a trim mark may
     /// take, so that they go through on a full disk. Default 4.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::buffer::AlignedBuffer;
+use crate::buffer::{AlignedBuffer, HUGE_PAGE_BYTES};
 use crate::format::footer::footer_bytes_max;
 use crate::format::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::format::table::Record;
@@ -14,10 +14,6 @@ use crate::lane::Part;
 
 /// Buffers that are kept for the next groups, so that their memory is touched once.
 const SPARE_BUFFERS: usize = 4;
-
-/// How many times larger than its first part the later parts of a group are: the first is to begin early, and each more
-/// costs a write.
-const LATER_PARTS: u64 = 8;
 
 /// Room that entries leave in a segment for one of the log's own marks, so that the front can move on a full disk.
 const MARK_ROOM: u64 = PAGE;
@@ -238,7 +234,7 @@ impl Pending {
         } else if let Some(Ahead { salt, bytes }) = ahead
             && let [group] = self.groups.make_contiguous()
             && !group.roll
-            && group.buffer.len() as u64 >= if group.sent == 0 { bytes } else { LATER_PARTS * bytes }
+            && group.buffer.len() as u64 >= bytes
         {
             let rest = self.spare.pop().unwrap_or_default();
             part = Some(group.take_ahead(salt, rest));
@@ -316,7 +312,8 @@ impl Pending {
     /// Takes a buffer back.
     pub(crate) fn keep_buffer(&mut self, mut buffer: AlignedBuffer) {
         // A buffer that one giant entry grew is not kept.
-        if self.spare.len() < SPARE_BUFFERS && buffer.capacity() as u64 <= 2 * self.group_bytes_max {
+        let room = (2 * self.group_bytes_max).max(HUGE_PAGE_BYTES as u64);
+        if self.spare.len() < SPARE_BUFFERS && buffer.capacity() as u64 <= room {
             buffer.truncate(0);
             self.spare.push(buffer);
         }

@@ -14,8 +14,8 @@ use crate::segment::read_failed;
 use crate::shared::{Place, Shared};
 use crate::storage::StorageFile;
 
-/// Bytes that are read at once.
-const AHEAD_BYTES: usize = 1 << 20;
+/// Bytes that are read at once: few enough to be in a processor's own cache still when they are summed up.
+const AHEAD_BYTES: usize = 256 << 10;
 /// Bytes of entries that are copied out of the window at once: few enough to stay in a processor's own cache.
 const READY_BYTES: usize = 32 << 10;
 

@@ -58,8 +58,12 @@ const LARGE_BYTES: usize = 64 << 10;
 /// A part of the source in memory: what was asked for, and some read ahead.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
+    /// Never made shorter: growing it again would fill it with zeros each time.
     memory: Vec<u8>,
+    /// Where in the source it starts.
     start: u64,
+    /// How much of the memory holds bytes of the source.
+    held: usize,
     /// Whether the last payload did not go through it: then little is read ahead, for the next one is probably as large.
     passed: bool,
 }
@@ -67,11 +71,11 @@ pub(crate) struct Window {
 impl Window {
     /// Forgets what it holds, but not its memory.
     pub(crate) fn clear(&mut self) {
-        self.memory.clear();
+        self.held = 0;
     }
 
-    /// Where `len` bytes from `offset` on are in the window's memory; they are read with `ahead` bytes in all, if they
-    /// are not there. The caller made sure that the source has them.
+    /// Where `len` bytes from `offset` on are in the window's memory; what it does not hold is read, so that it holds
+    /// `ahead` bytes in all. The caller made sure that the source has them.
     fn reach(
         &mut self,
         source: &dyn Source,
@@ -79,25 +83,35 @@ impl Window {
         len: usize,
         ahead: usize,
     ) -> io::Result<Range<usize>> {
-        let end = self.start + self.memory.len() as u64;
-        if offset < self.start || offset + len as u64 > end {
-            let left = usize::try_from(source.bytes() - offset).unwrap_or(usize::MAX);
-            self.memory.resize(len.max(ahead).min(left), 0);
-            self.start = offset;
-            if let Err(error) = source.read(&mut self.memory, offset) {
-                self.clear();
-                return Err(error);
-            }
+        let place = self.place(offset, len);
+        if place.len() == len {
+            return Ok(place);
         }
-        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
-        Ok(from..from + len)
+        let left = usize::try_from(source.bytes() - offset).unwrap_or(usize::MAX);
+        let wanted = len.max(ahead).min(left);
+        if self.memory.len() < wanted {
+            self.memory.resize(wanted, 0);
+        }
+        let have = place.len();
+        self.memory.copy_within(place, 0);
+        (self.start, self.held) = (offset, 0);
+        source.read(&mut self.memory[have..wanted], offset + have as u64)?;
+        self.held = wanted;
+        Ok(0..len)
+    }
+
+    /// Where as many bytes from `offset` on are as it holds, at most `len`.
+    fn place(&self, offset: u64, len: usize) -> Range<usize> {
+        let from = offset.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        match from {
+            Some(from) if from < self.held => from..self.held.min(from.saturating_add(len)),
+            _ => 0..0,
+        }
     }
 
     /// As many bytes from `offset` on as it holds, at most `len`.
     fn have(&self, offset: u64, len: usize) -> &[u8] {
-        let from = offset.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
-        let held = from.and_then(|from| self.memory.get(from..)).unwrap_or_default();
-        &held[..held.len().min(len)]
+        &self.memory[self.place(offset, len)]
     }
 }
 
@@ -237,7 +251,9 @@ impl<'s> Walker<'s> {
             }
             Cow::Owned(payload)
         } else {
-            let place = self.window.reach(self.source, payload_at, len, self.terms.ahead)?;
+            // After a large payload, only the next header: its own payload is read in one piece again.
+            let ahead = if len >= LARGE_BYTES { len + 2 * PAGE_BYTES } else { self.terms.ahead };
+            let place = self.window.reach(self.source, payload_at, len, ahead)?;
             Cow::Borrowed(&self.window.memory[place])
         };
         if let Err(fault) = header.check_payload(&payload) {
@@ -345,5 +361,49 @@ impl Beyond {
         if self.claim.is_none_or(|(_, best)| durable_upto > best) {
             self.claim = Some((at, durable_upto));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Counts the bytes that are read.
+    struct Counted {
+        bytes: Vec<u8>,
+        read: Cell<usize>,
+    }
+
+    impl Source for Counted {
+        fn bytes(&self) -> u64 {
+            self.bytes.len() as u64
+        }
+
+        fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            self.read.set(self.read.get() + buffer.len());
+            self.bytes.as_slice().read(buffer, offset)
+        }
+    }
+
+    #[test]
+    fn a_window_reads_nothing_again_that_it_holds() {
+        let bytes: Vec<u8> = (0..1000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let source = Counted { bytes: bytes.clone(), read: Cell::new(0) };
+        let mut window = Window::default();
+        for (offset, len, ahead, read) in [
+            (0, 10, 100, 100),
+            (50, 50, 100, 100),
+            (90, 50, 100, 190),
+            (150, 300, 0, 450),
+            (900, 100, 500, 550),
+        ] {
+            let place = window.reach(&source, offset as u64, len, ahead).unwrap();
+            assert_eq!(window.memory[place], bytes[offset..offset + len], "{offset}");
+            assert_eq!(source.read.get(), read, "{offset}");
+        }
+        assert_eq!(window.have(950, 100), &bytes[950..]);
+        window.clear();
+        assert!(window.have(950, 100).is_empty());
     }
 }

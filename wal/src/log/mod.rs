@@ -25,7 +25,7 @@ use crate::format::frame::FrameKind;
 use crate::format::header::{Header, SegmentKind};
 use crate::format::{PAGE, copy_crc32c, crc32c};
 use crate::judge::{Facts, Judged, State};
-use crate::lane::Lane;
+use crate::lane::Lanes;
 use crate::options::LogOptions;
 use crate::pending::{Cursor, Frame, Pending};
 use crate::pool::Pool;
@@ -72,8 +72,8 @@ pub struct Log {
     poison: Option<Arc<WalError>>,
     /// Set while an entry is copied in: still set afterwards, the caller's function has panicked.
     filling_entry: bool,
-    /// The second write in flight; started with its first use.
-    lane: Option<Lane>,
+    /// More writes in flight.
+    lanes: Lanes,
     /// Last, so that everything else is closed before another owner can come.
     lock: Arc<dyn LockGuard>,
 }
@@ -384,7 +384,7 @@ impl Log {
             sequence,
             poison: None,
             filling_entry: false,
-            lane: None,
+            lanes: Lanes::default(),
             lock: lock.into(),
         }
     }

@@ -1,5 +1,6 @@
 //! Group commit, and rolling to the next segment.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Log, cursor, salt};
@@ -8,7 +9,7 @@ use crate::format::PAGE;
 use crate::format::footer::{self, Footer, FooterKind, Summary};
 use crate::format::header::{Header, Predecessor, SegmentKind, TablePlace};
 use crate::format::table::Record;
-use crate::lane::{Lane, Part};
+use crate::lane::Part;
 use crate::pending::{Ahead, Group};
 use crate::publish::{Failure, publish};
 use crate::segment::{Sealed, Table};
@@ -76,25 +77,13 @@ impl Log {
     /// Begins to write the front of the group that is being appended to.
     pub(super) fn write_ahead(&mut self, part: Part) -> Result<(), WalError> {
         let path = self.shared.view().active.file.path.clone();
-        let lane = match self.lane.take() {
-            Some(lane) => Ok(lane),
-            None => Lane::start(self.lock.clone())
-                .map_err(|error| WalError::io("start the thread of the second write", &path, None, &error)),
-        };
-        let submitted = lane.and_then(|mut lane| {
-            let submitted = lane.submit(self.file.clone(), path, part);
-            self.lane = Some(lane);
-            submitted
-        });
+        let submitted = self.lanes.submit(&self.lock, self.file.clone(), path, part);
         // The part is out of the group's buffer: without it the group can't be written.
         submitted.map_err(|error| self.poison(error))
     }
 
-    fn settle_lane(&mut self) -> Result<(), WalError> {
-        let Some(lane) = &mut self.lane else {
-            return Ok(());
-        };
-        let (buffers, result) = lane.settle();
+    fn settle_lanes(&mut self, path: &Path) -> Result<(), WalError> {
+        let (buffers, result) = self.lanes.settle(path);
         buffers.into_iter().for_each(|buffer| self.pending.keep_buffer(buffer));
         result
     }
@@ -118,7 +107,7 @@ impl Log {
         let rest = at + group.sent;
         let written = write_durably(&*self.file, &path, bytes, rest, SyncPoint::Group);
         // Whatever became of the rest, nothing is in flight any more when this returns.
-        let ahead = self.settle_lane();
+        let ahead = self.settle_lanes(&path);
         if let Err(error) = written.and(ahead) {
             return Err(self.poison(error));
         }

@@ -35,7 +35,7 @@ fn a_large_group_goes_in_parts_and_is_one_group() {
     sim.record_calls();
     append(&mut log, 0..20, 0, LEN);
     log.sync().unwrap();
-    assert!(group_writes(&sim) > 2);
+    assert!(group_writes(&sim) > 8);
     assert!(contents(&log).unwrap().1 == (0..20).map(|index| stored(index, 0, LEN)).collect::<Vec<_>>());
     drop(log);
     assert_eq!(open(&sim.crash(1)).range(), 0..20);
