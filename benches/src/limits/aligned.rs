@@ -38,4 +38,9 @@ impl Aligned {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.len]
     }
+
+    /// The bytes, to be written over.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
 }

@@ -79,6 +79,20 @@ impl RawFile {
         Ok(began.elapsed().as_secs_f64())
     }
 
+    /// The time of one such write whose bytes are put together first, in seconds: so many copies of a payload. No log can
+    /// do without this copy.
+    ///
+    /// # Panics
+    /// As [`RawFile::write`].
+    pub fn timed_after_copy(&mut self, payload: &[u8], copies: usize) -> io::Result<f64> {
+        let began = Instant::now();
+        let group = &mut self.noise.bytes_mut()[..payload.len() * copies];
+        group.chunks_exact_mut(payload.len()).for_each(|entry| entry.copy_from_slice(payload));
+        let bytes = group.len() as u64;
+        self.write(bytes)?;
+        Ok(began.elapsed().as_secs_f64())
+    }
+
     fn write_groups(&mut self, groups: u64, bytes: u64) -> io::Result<()> {
         (0..groups).try_for_each(|_| self.write(bytes))
     }
@@ -112,6 +126,10 @@ mod tests {
             file.write(300_000).unwrap();
         }
         assert_eq!(path.metadata().unwrap().len(), 1 << 20);
+        assert!(file.timed_after_copy(&[7; 1000], 3).unwrap() > 0.0);
+        let mut start = [0; 3000];
+        File::open(&path).unwrap().read_exact_at(&mut start, file.at - PAGE_BYTES as u64).unwrap();
+        assert_eq!(start, [7; 3000]);
         let mut other = RawFile::create(&dir.path().join("other"), 1 << 20, 4096).unwrap();
         assert!(write_both((&mut file, 2, 5000), (&mut other, 3, 100)).unwrap() > Duration::ZERO);
     }
