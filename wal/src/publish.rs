@@ -3,6 +3,12 @@
 //! A prepared file gets its header, the header is made durable, the file is renamed without replacing anything, and the
 //! directory is synced; only then does the segment take frames. A failure before the rename changed nothing that counts.
 //! From the rename on it is not known what a crash would leave: the failure poisons the log.
+//!
+//! A spare takes the segment's name in that one rename. With a name in between, two renames of one file would wait for the
+//! same sync of the directory, and as entries of a directory reach the disk in any order, a crash could keep the second
+//! and lose the first: the file would be a spare and a segment at once, and whoever takes the spare next would write
+//! another header over the segment's. (A spare that was made just now can so keep its name of preparation beside the
+//! segment's: nothing is written through that name again.)
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

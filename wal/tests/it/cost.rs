@@ -1,4 +1,4 @@
-//! What opening and cutting the front cost, counted in calls and not in time.
+//! What opening, reading and cutting the front cost: counted in calls and bytes, not in time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,6 +41,60 @@ fn opening_reads_one_page_a_segment_however_many_entries_it_has() {
     assert!(of_many.abs_diff(of_few) <= 2, "{of_few} and {of_many} reads");
     // A header of each segment, the key of the first entry, and the last segment in a few pieces.
     assert!((13..=13 + 6).contains(&of_many), "{of_many} reads");
+}
+
+/// A log of so many full segments, and the same few entries in the last one of every log.
+fn filled_alike(segments: usize, len: usize) -> (SimStorage, u64) {
+    let (sim, _) = filled(segments, len);
+    let mut log = open(&sim);
+    let last = log.reader().segments().last().unwrap().base;
+    log.truncate_after(last).unwrap();
+    append(&mut log, last..last + 10, 0, 100);
+    log.sync().unwrap();
+    (sim, last + 10)
+}
+
+/// Bytes that an open log has allocated, and the most that opening and reading a part of it took.
+fn memory(sim: &SimStorage) -> (i64, i64) {
+    let mut held = 0;
+    let all = allocation_counter::measure(|| {
+        let mut log = None;
+        let opening = allocation_counter::measure(|| log = Some(open(sim)));
+        held = opening.bytes_current;
+        let log = log.unwrap();
+        let reader = log.reader();
+        let range = log.range();
+        for nth in 0..8 {
+            let index = range.start + (range.end - range.start - 1) * nth / 7;
+            assert_eq!(reader.get(index).unwrap().unwrap().index, index);
+            assert!(reader.get_by_key(index).unwrap().is_some());
+        }
+        assert_eq!(reader.replay(range.start..range.start + 30).map(Result::unwrap).count(), 30);
+    });
+    (held, i64::try_from(all.bytes_max).unwrap())
+}
+
+#[test]
+fn memory_grows_with_segments_and_not_with_entries() {
+    let (few, entries_few) = filled_alike(12, 3000);
+    let (many, entries_many) = filled_alike(12, 30);
+    let (more, entries_more) = filled_alike(36, 30);
+    assert!(entries_many > 4 * entries_few && entries_more > 2 * entries_many);
+    let (few, many, more) = (memory(&few), memory(&many), memory(&more));
+    assert!(few.0.abs_diff(many.0) < 256, "{few:?} and {many:?} bytes are held");
+    // The window of a replay holds as many bytes of either; a table is read page by page.
+    assert!(many.1 <= few.1 + 4096, "{few:?} and {many:?} bytes were held at most");
+    let segments = 24;
+    assert!(more.0 - many.0 < segments * 1024, "{many:?} and {more:?} bytes are held");
+    assert!(more.1 - many.1 < segments * 1024, "{many:?} and {more:?} bytes were held at most");
+}
+
+#[test]
+fn opening_reads_one_page_more_for_each_segment_more() {
+    let (few, _) = filled_alike(12, 700);
+    let (many, _) = filled_alike(36, 700);
+    let (of_few, of_many) = (reads(&few, || drop(open(&few))), reads(&many, || drop(open(&many))));
+    assert_eq!(of_many - of_few, 36 - 12);
 }
 
 #[test]

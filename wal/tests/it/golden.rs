@@ -14,6 +14,9 @@ use crate::support::{append, stored};
 /// The version that is written now.
 const CURRENT: &str = "v2";
 
+/// Bytes of an entry that is larger than a segment.
+const LARGE: usize = 33_000;
+
 fn golden(version: &str, name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version).join(name)
 }
@@ -48,6 +51,18 @@ fn written(name: &str) -> (SimStorage, Vec<StoredEntry>) {
             log.reset(100).unwrap();
             append(&mut log, 100..103, 2, 40);
             expected.extend(entries(100..103, 2, 40));
+        }
+        "large" => {
+            // An entry that is larger than a segment has one of its own.
+            append(&mut log, 12..13, 0, LARGE);
+            append(&mut log, 13..15, 0, 300);
+            log.sync().unwrap();
+            assert_eq!(log.segments(), 3);
+            expected.extend(entries(7..12, 0, 300).chain(entries(12..13, 0, LARGE)).chain(entries(
+                13..15,
+                0,
+                300,
+            )));
         }
         "repaired" => {
             append(&mut log, 12..17, 0, 1000);
@@ -151,6 +166,11 @@ fn scenario_23_a_rolled_and_cut_log() {
 #[test]
 fn scenario_23_a_log_that_was_reset() {
     check("reset", &["v1", "v2"]);
+}
+
+#[test]
+fn scenario_23_a_log_with_an_entry_larger_than_a_segment() {
+    check("large", &["v2"]);
 }
 
 #[test]

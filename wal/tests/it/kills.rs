@@ -35,9 +35,9 @@ fn open(disk: &Disk, dir: &Path, life: u64) -> Log {
     }
 }
 
-/// The process that is killed: says what it has acknowledged, and what it is about to cut.
+/// The process that is killed: says what it has acknowledged, and what it is about to cut. It does nothing unless the test
+/// below starts it.
 #[test]
-#[ignore = "started by the test below"]
 fn writes_until_it_is_killed() {
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else {
         return;
@@ -71,7 +71,7 @@ fn writes_until_it_is_killed() {
 /// Starts that process on a directory.
 pub(crate) fn writer(dir: &Path, life: u64) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kills::writes_until_it_is_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "kills::writes_until_it_is_killed", "--nocapture"])
         .env(DIR, dir)
         .env(LIFE, life.to_string())
         .stdout(Stdio::piped())

@@ -54,6 +54,24 @@ fn an_entry_without_its_directorys_sync_can_be_lost() {
 }
 
 #[test]
+fn a_file_that_is_renamed_twice_before_a_sync_can_be_left_under_two_names() {
+    let sim = disk();
+    file(&sim, "a");
+    sim.sync_dir(Path::new(DIR), POINT).unwrap();
+    for (from, to) in [("a", "b"), ("b", "c")] {
+        sim.rename(&Path::new(DIR).join(from), &Path::new(DIR).join(to)).unwrap();
+    }
+    let names = |seed| {
+        let files = sim.crash(seed).files();
+        files.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let left: std::collections::BTreeSet<_> = (0..200).map(names).collect();
+    assert_eq!(left.into_iter().collect::<Vec<_>>(), [vec!["a"], vec!["a", "c"], vec!["b"], vec!["c"]]);
+    sim.sync_dir(Path::new(DIR), POINT).unwrap();
+    assert_eq!(names(1), ["c"]);
+}
+
+#[test]
 fn a_failed_sync_is_reported_once_and_hidden_by_the_cache() {
     let sim = disk();
     let old = file(&sim, "f");
