@@ -74,6 +74,8 @@ pub enum Unit {
     MegabytesPerSecond,
     /// Blocks a second.
     BlocksPerSecond,
+    /// KiB of memory.
+    Kibibytes,
 }
 
 impl Unit {
@@ -84,6 +86,7 @@ impl Unit {
             Self::Millis => "ms",
             Self::MegabytesPerSecond => "MB/s",
             Self::BlocksPerSecond => "blocks/s",
+            Self::Kibibytes => "KiB",
         }
     }
 

@@ -38,6 +38,8 @@ use baseline::Baseline;
 use bench::Bench;
 use report::Report;
 
+pub use cases::open_and_tell;
+
 /// Runs the cases that were asked for, prints a line for each, and writes the report.
 ///
 /// # Errors

@@ -1,7 +1,32 @@
 //! The command: see the library for what it measures.
 
+use std::path::PathBuf;
+
 use clap::Parser as _;
+use roadbed_benches::args::Args;
+
+#[derive(Debug, clap::Parser)]
+struct Command {
+    #[command(flatten)]
+    args: Args,
+    /// Opens the log in this directory and says what that took: what cases of opening start
+    #[arg(long, hide = true)]
+    open: Option<PathBuf>,
+}
 
 fn main() -> anyhow::Result<()> {
-    roadbed_benches::run(&roadbed_benches::args::Args::parse())
+    match Command::parse() {
+        Command { open: Some(dir), .. } => roadbed_benches::open_and_tell(&dir),
+        Command { args, open: None } => roadbed_benches::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Command::command().debug_assert();
+    }
 }

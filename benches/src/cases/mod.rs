@@ -9,6 +9,7 @@ mod restart;
 mod verify;
 mod wal_append;
 mod wal_open;
+mod wal_open_scale;
 mod wal_read;
 mod wal_replay;
 mod wal_sustained;
@@ -20,6 +21,8 @@ use crate::bench::{Bench, Measured};
 use crate::input::{LARGE, SMALL};
 use ingest::Ingest;
 use wal_append::Append;
+use wal_open_scale::Cache;
+pub use wal_open_scale::open_and_tell;
 
 /// Measures one case.
 pub(crate) type Run = fn(&Bench) -> Result<Measured>;
@@ -35,6 +38,9 @@ pub(crate) const ALL: &[(&str, Run)] = &[
     }),
     ("wal/append/300k-sync8-sustained", wal_sustained::run),
     ("wal/open/1m-entries", wal_open::run),
+    ("wal/open/1m-against-10k-warm", |bench| wal_open_scale::open(bench, Cache::Warm)),
+    ("wal/open/1m-against-10k-cold", |bench| wal_open_scale::open(bench, Cache::Cold)),
+    ("wal/open/1m-against-10k-memory", wal_open_scale::memory),
     ("wal/replay/1k", |bench| wal_replay::run(bench, KIB)),
     ("wal/replay/300k", |bench| wal_replay::run(bench, 300 * KIB)),
     ("wal/truncate-front", wal_truncate::front),

@@ -7,54 +7,31 @@ use anyhow::Result;
 use roadbed_wal::Log;
 
 use super::logs;
-use crate::bench::{Bench, Measured, Round, Unit, params};
+use super::wal_open_scale::{ENTRY_BYTES, LAST_ENTRIES, Logs};
+use crate::bench::{Bench, Measured, Round, Unit};
 use crate::limits::{PAGE_BYTES, Piece, RawFile, drop_cache, files_of, read_in_order};
 use crate::stats;
 
-const ENTRY_BYTES: usize = 1024;
-const GROUP: usize = 64;
-/// Entries in the last segment of both logs.
-const LAST_ENTRIES: u64 = 10_000;
 const ROUNDS: [usize; 2] = [3, 9];
 
 /// Measures it; a log of 10,000 entries is opened beside it.
 pub(super) fn run(bench: &Bench) -> Result<Measured> {
-    let entries: u64 = bench.pick(200_000, 1_000_000);
-    let scratch = bench.scratch("open")?;
-    let (large, small) = (scratch.path().join("large"), scratch.path().join("small"));
-    let payload = vec![0xa5; ENTRY_BYTES];
-    let mut log = logs::create(&large, logs::options())?;
-    logs::fill(&mut log, &payload, entries - LAST_ENTRIES, GROUP)?;
-    let segments = log.segments();
-    while log.segments() == segments {
-        logs::append_group(&mut log, &payload, GROUP)?;
-    }
-    drop(log);
-    drop(logs::create(&small, logs::options())?);
-    let mut raw = RawFile::create(&scratch.path().join("raw"), 1 << 20, 1)?;
-
-    let mut rounds = Vec::new();
-    let (mut small_ms, mut opened) = (Vec::new(), 0);
+    let logs = Logs::fill(bench)?;
+    let raw_file = bench.scratch("raw")?;
+    let mut raw = RawFile::create(&raw_file.path().join("raw"), 1 << 20, 1)?;
+    let (mut rounds, mut small_ms) = (Vec::new(), Vec::new());
     for _ in 0..bench.pick(ROUNDS[0], ROUNDS[1]) {
-        // The opening ends the last segment and begins an empty one: it is filled alike for every sample.
-        for dir in [&large, &small] {
-            logs::fill(&mut logs::open(dir, logs::options())?, &payload, LAST_ENTRIES, GROUP)?;
-        }
-        let limit_ms = limit_ms(&large, &mut raw)?;
-        let (log, took_ms) = open(&large)?;
-        opened = log.range().end;
-        drop(log);
-        small_ms.push(open(&small)?.1);
+        let limit_ms = limit_ms(&logs.large, &mut raw)?;
+        let (large, took_ms) = open(&logs.large)?;
+        drop(large);
+        small_ms.push(open(&logs.small)?.1);
         rounds.push(Round::pair(took_ms, limit_ms));
     }
     let ours: Vec<f64> = rounds.iter().map(|round| round.ours[0]).collect();
-    let params = params([
-        ("entries", opened.into()),
-        ("entry_bytes", ENTRY_BYTES.into()),
-        ("entries_in_last_segment", LAST_ENTRIES.into()),
-        ("small_log_ms", stats::median(&small_ms).into()),
-        ("times_the_small_log", (stats::median(&ours) / stats::median(&small_ms)).into()),
-    ]);
+    let mut params = logs.params();
+    params.insert("small_log_ms".to_owned(), stats::median(&small_ms).into());
+    let times = stats::median(&ours) / stats::median(&small_ms);
+    params.insert("times_the_small_log".to_owned(), times.into());
     let limit =
         "pread + CRC32C of the last segment and one page of each other, one raw durable page".to_owned();
     Ok(Measured { unit: Unit::Millis, limit, params, rounds })
