@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use roadbed::prometheus::Registry;
 use roadbed::supervision::{Fault, Faults};
 use roadbed::{Config, Roadbed};
 use roadbed_messages::BlockNumber;
@@ -35,8 +36,21 @@ pub(crate) fn runtime() -> Result<Runtime> {
 impl Store {
     /// Starts on a directory.
     pub(crate) async fn start(dir: &Path, members: &TestCommittee, config: Config) -> Result<Self> {
+        Self::start_watched(dir, members, config, None).await
+    }
+
+    /// Starts on a directory; what it does is counted where there is a registry.
+    async fn start_watched(
+        dir: &Path,
+        members: &TestCommittee,
+        config: Config,
+        registry: Option<&Registry>,
+    ) -> Result<Self> {
         let faults = Faults::default();
-        let builder = Roadbed::builder(members.committee.clone()).data_dir(dir).config(config);
+        let mut builder = Roadbed::builder(members.committee.clone()).data_dir(dir).config(config);
+        if let Some(registry) = registry {
+            builder = builder.metrics(registry);
+        }
         let roadbed = builder.faults(faults.clone()).start().await?;
         Ok(Self { roadbed, faults })
     }
@@ -44,7 +58,17 @@ impl Store {
     /// Starts on an empty directory and brings both logs where those of a validator are that has run for a while: in
     /// space that was written before. The housekeeping fills spare segments; a worker that fails goes on in one of them.
     pub(crate) async fn start_warm(dir: &Path, source: &mut Source, config: Config) -> Result<Self> {
-        let store = Self::start(dir, &source.members, config).await?;
+        Self::start_warm_watched(dir, source, config, None).await
+    }
+
+    /// The same; what it does is counted where there is a registry.
+    pub(crate) async fn start_warm_watched(
+        dir: &Path,
+        source: &mut Source,
+        config: Config,
+        registry: Option<&Registry>,
+    ) -> Result<Self> {
+        let store = Self::start_watched(dir, &source.members, config, registry).await?;
         wait_until_quiet().await?;
         for actor in [ActorKind::QcWal, ActorKind::BlockWal] {
             store.faults.inject(actor, Fault::Panic);

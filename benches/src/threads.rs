@@ -40,6 +40,16 @@ impl Spent {
         }
     }
 
+    /// Of the threads of one name.
+    pub(crate) fn nanos_of(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or(0) as f64
+    }
+
+    /// Of all threads.
+    pub(crate) fn total_nanos(&self) -> f64 {
+        self.0.values().sum::<u64>() as f64
+    }
+
     /// Microseconds for each of `count` things, by thread, without those that did next to nothing.
     pub(crate) fn micros_each(&self, count: f64) -> Value {
         let each = |used: u64| (used as f64 / count / 10.0).round() / 100.0;
@@ -63,6 +73,7 @@ mod tests {
         let mut sum = spent(5_000_000).since(&spent(1_000_000));
         sum.add(spent(1_000_000));
         assert_eq!(sum.micros_each(1000.0), serde_json::json!({"a": 5.0}));
+        assert_eq!((sum.nanos_of("a"), sum.nanos_of("b"), sum.total_nanos()), (5e6, 0.0, 5e6));
         assert!(!Spent::now().0.is_empty());
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use roadbed_messages::api::ActorKind;
 use roadbed_messages::api::workers::Cause;
 
-use super::histogram::{Histogram, WORK_SECONDS};
+use super::histogram::{Batch, Histogram, WORK_SECONDS};
 use crate::supervision::Heartbeat;
 
 /// All actors, in the order in which they are listed everywhere.
@@ -258,6 +258,27 @@ impl ActorMetrics {
     /// Seconds that its handlers have run.
     pub(crate) fn busy_seconds(&self) -> f64 {
         self.messages().map(|message| message.handling.sum()).sum()
+    }
+}
+
+/// How long the messages have waited that a thread takes up together: one look at the clock does for all of them.
+pub(crate) struct Waits<'a> {
+    /// `None` where nothing is counted.
+    batch: Option<Batch<'a>>,
+    now: Option<Instant>,
+}
+
+impl<'a> Waits<'a> {
+    pub(crate) fn of(actor: &'a ActorMetrics, counts: bool) -> Self {
+        Self { batch: counts.then(|| Batch::of(&actor.mailbox_wait)), now: None }
+    }
+
+    /// A message is taken up that was sent at this time.
+    pub(crate) fn taken(&mut self, sent: Instant) {
+        if let Some(batch) = &mut self.batch {
+            let now = self.now.get_or_insert_with(Instant::now);
+            batch.observe_duration(now.saturating_duration_since(sent));
+        }
     }
 }
 

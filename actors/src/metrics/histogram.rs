@@ -1,4 +1,5 @@
-//! Histograms with fixed buckets: observing is a search and two atomic additions, never a lock.
+//! Histograms with fixed buckets: observing is a search and two atomic additions, never a lock. Whoever has many values
+//! at once gathers them in a [`Batch`] first.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -101,9 +102,26 @@ impl Histogram {
 
     /// Counts a value `times` times.
     pub(crate) fn observe_many(&self, value: f64, times: u64) {
-        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.add(self.bucket_of(value), times, value * times as f64);
+    }
+
+    /// Where a value falls: the place of the first bound that it does not exceed.
+    pub(crate) fn bucket_of(&self, value: f64) -> usize {
+        self.bounds.partition_point(|bound| *bound < value)
+    }
+
+    /// What a bucket holds: above the first, up to the second.
+    pub(crate) fn edges_of(&self, bucket: usize) -> (f64, f64) {
+        let bound = |place: Option<usize>| place.and_then(|place| self.bounds.get(place).copied());
+        (
+            bound(bucket.checked_sub(1)).unwrap_or(f64::NEG_INFINITY),
+            bound(Some(bucket)).unwrap_or(f64::INFINITY),
+        )
+    }
+
+    /// Counts `times` values of one bucket, `added` together.
+    pub(crate) fn add(&self, bucket: usize, times: u64, added: f64) {
         self.counts[bucket].fetch_add(times, Ordering::Relaxed);
-        let added = value * times as f64;
         // It only fails when another thread was faster, and then it is tried again.
         let _ = self.sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
             Some((f64::from_bits(bits) + added).to_bits())
@@ -135,9 +153,67 @@ impl Histogram {
     }
 }
 
+/// Values on their way into a histogram, which gets those that fall into one bucket one after the other at once. What is
+/// left comes when this is dropped.
+pub(crate) struct Batch<'a> {
+    histogram: &'a Histogram,
+    bucket: usize,
+    edges: (f64, f64),
+    times: u64,
+    sum: f64,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn of(histogram: &'a Histogram) -> Self {
+        // No value lies between these edges: the first one finds its bucket.
+        Self { histogram, bucket: 0, edges: (f64::INFINITY, f64::NEG_INFINITY), times: 0, sum: 0.0 }
+    }
+
+    /// Counts a value `times` times.
+    pub(crate) fn observe_many(&mut self, value: f64, times: u64) {
+        if !(self.edges.0 < value && value <= self.edges.1) {
+            self.flush();
+            self.bucket = self.histogram.bucket_of(value);
+            self.edges = self.histogram.edges_of(self.bucket);
+        }
+        self.times += times;
+        self.sum += value * times as f64;
+    }
+
+    pub(crate) fn observe_duration(&mut self, duration: Duration) {
+        self.observe_many(duration.as_secs_f64(), 1);
+    }
+
+    fn flush(&mut self) {
+        if self.times > 0 {
+            self.histogram.add(self.bucket, self.times, self.sum);
+        }
+        (self.times, self.sum) = (0, 0.0);
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batch_counts_what_its_values_alone_would() {
+        let (alone, together) = (Histogram::new(RECORDS), Histogram::new(RECORDS));
+        let values = [(3.0, 2), (4.0, 1), (4.5, 7), (-1.0, 1), (1.0, 1), (1e9, 3), (16_384.0, 1), (3.5, 0)];
+        let mut batch = Batch::of(&together);
+        for (value, times) in values {
+            alone.observe_many(value, times);
+            batch.observe_many(value, times);
+        }
+        drop(batch);
+        assert_eq!(together.export(), alone.export());
+    }
 
     #[test]
     fn values_fall_into_the_bucket_whose_bound_they_do_not_exceed() {

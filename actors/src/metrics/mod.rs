@@ -30,16 +30,17 @@ use std::time::{Duration, Instant};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::{ActorKind, Cursors, WalKind};
 
-pub(crate) use actors::{ActorMetrics, Msg, Outcome, Undelivered, unix_us};
+pub(crate) use actors::{Msg, Outcome, Undelivered, Waits, unix_us};
 pub use catalog::{CATALOG, Definition, MetricKind};
 pub(crate) use collector::Registration;
 pub use health::Health;
-pub(crate) use pipeline::{Facts, Pipeline, Stage, StageMetrics, prune_took};
+pub(crate) use pipeline::{Facts, Moment, Pipeline, Stage, StageMetrics, prune_took};
 pub use wal::LogStats;
 pub(crate) use wal::{Corruption, ErrorKind, Operation, Truncation, WalMetrics};
 
 use crate::reader::ReaderSlot;
 use crate::state::core::Observed;
+use actors::ActorMetrics;
 use histogram::{Histogram, WORK_SECONDS};
 
 /// What both logs have done since the start.
@@ -142,6 +143,11 @@ impl Metrics {
     /// The counters of one actor.
     pub(crate) fn actor(&self, actor: ActorKind) -> &ActorMetrics {
         &self.actors[actor as usize]
+    }
+
+    /// Notes how long the messages have waited that an actor's thread takes up together.
+    pub(crate) fn waits(&self, actor: ActorKind) -> Waits<'_> {
+        Waits::of(self.actor(actor), self.enabled)
     }
 
     /// The counters of all stages.

@@ -6,14 +6,14 @@
 //! recovered are not counted.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use roadbed_messages::api::Cursors;
 use roadbed_messages::{Block, BlockNumber};
 
-use super::actors::unix_us;
-use super::histogram::{AGE_SECONDS, Histogram, WORK_SECONDS};
+use super::histogram::{AGE_SECONDS, Batch, Histogram, WORK_SECONDS};
 
 /// Stretches of executed blocks that are kept, at most.
 const STRETCHES_MAX: usize = 2048;
@@ -71,6 +71,16 @@ impl Default for StageMetrics {
     }
 }
 
+/// When something happens: one look at the clocks does for all that a handler does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) now: Instant,
+    /// By the clock that blocks are made with, in microseconds since the Unix epoch.
+    pub(crate) wall_unix_us: u64,
+    /// By the system's clock, in microseconds since the Unix epoch.
+    pub(crate) unix_us: u64,
+}
+
 /// What the stages need to know of consecutive blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -93,45 +103,33 @@ impl From<&Block> for Facts {
 }
 
 impl StageMetrics {
-    /// Blocks leave the stage at `now_unix_us`. Those that were made at the same moment are counted together.
-    pub(crate) fn passed(&self, now_unix_us: u64, facts: impl IntoIterator<Item = Facts>) {
-        let mut run: Option<Facts> = None;
+    /// Blocks leave the stage.
+    pub(crate) fn passed(&self, moment: Moment, facts: impl IntoIterator<Item = Facts>) {
+        let mut block_latency = Batch::of(&self.block_latency);
+        let mut tx_latency = Batch::of(&self.tx_latency);
+        let (mut blocks, mut txs, mut bytes) = (0, 0, 0);
         for next in facts {
-            run = Some(match run {
-                Some(run) if run.created_unix_us == next.created_unix_us => Facts {
-                    created_unix_us: run.created_unix_us,
-                    blocks: run.blocks + next.blocks,
-                    txs: run.txs + next.txs,
-                    bytes: run.bytes + next.bytes,
-                },
-                Some(run) => {
-                    self.count(now_unix_us, run);
-                    next
-                }
-                None => next,
-            });
+            let latency = moment.wall_unix_us.saturating_sub(next.created_unix_us) as f64 / 1e6;
+            block_latency.observe_many(latency, next.blocks);
+            tx_latency.observe_many(latency, next.txs);
+            blocks += next.blocks;
+            txs += next.txs;
+            bytes += next.bytes;
         }
-        if let Some(run) = run {
-            self.count(now_unix_us, run);
-            self.last_progress_unix_us.store(unix_us(), Ordering::Relaxed);
+        if blocks > 0 {
+            self.blocks.fetch_add(blocks, Ordering::Relaxed);
+            self.txs.fetch_add(txs, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.last_progress_unix_us.store(moment.unix_us, Ordering::Relaxed);
         }
-    }
-
-    fn count(&self, now_unix_us: u64, run: Facts) {
-        let latency = now_unix_us.saturating_sub(run.created_unix_us) as f64 / 1e6;
-        self.block_latency.observe_many(latency, run.blocks);
-        self.tx_latency.observe_many(latency, run.txs);
-        self.blocks.fetch_add(run.blocks, Ordering::Relaxed);
-        self.txs.fetch_add(run.txs, Ordering::Relaxed);
-        self.bytes.fetch_add(run.bytes, Ordering::Relaxed);
     }
 }
 
-/// A block between its arrival in the contiguous run and its execution.
+/// Consecutive blocks that came into the stage that they are in at the same moment.
 #[derive(Clone, Copy, Debug)]
-struct Passing {
-    facts: Facts,
-    /// When it came into the stage that it is in.
+struct Stretch {
+    /// The block after the last of them.
+    end: BlockNumber,
     since: Instant,
 }
 
@@ -141,9 +139,13 @@ pub(crate) struct Pipeline {
     /// As of the last look; `None` before recovery is done.
     seen: Option<Cursors>,
     /// From the later of next_app_proposal and the recovered next_block up to next_block.
-    passing: VecDeque<Passing>,
+    passing: VecDeque<Facts>,
     /// The first block in `passing`.
     base: BlockNumber,
+    /// Of `passing`, what is not durable.
+    arrived: VecDeque<Stretch>,
+    /// Of `passing`, what is durable.
+    durable: VecDeque<Stretch>,
     /// Executed blocks that are retained: the end of each stretch, and what it covers.
     executed: VecDeque<(BlockNumber, Facts)>,
     /// The blocks of a full stretch.
@@ -161,61 +163,56 @@ impl Pipeline {
         self.seen.is_some_and(|seen| seen != cursors)
     }
 
-    /// Takes in where the cursors are now. `facts_of` is asked for blocks that have just joined the contiguous run.
-    pub(crate) fn advance(
+    /// Takes in where the cursors are now. `facts_of` is asked for blocks that have just joined the contiguous run, in
+    /// their order.
+    pub(crate) fn advance<F: Iterator<Item = Facts>>(
         &mut self,
         cursors: Cursors,
-        now_unix_us: u64,
+        moment: Moment,
         stages: &[StageMetrics; 5],
-        facts_of: impl Fn(BlockNumber) -> Option<Facts>,
+        facts_of: impl FnOnce(Range<BlockNumber>) -> F,
     ) {
         let Some(seen) = self.seen else { return };
-        let now = Instant::now();
-        for number in seen.next_block.0..cursors.next_block.0 {
-            let facts = facts_of(BlockNumber(number)).unwrap_or_default();
-            self.passing.push_back(Passing { facts, since: now });
+        if seen.next_block < cursors.next_block {
+            self.passing.extend(facts_of(seen.next_block..cursors.next_block));
+            // One that is not in memory any more is not counted.
+            self.passing.resize(self.place_of(cursors.next_block), Facts::default());
+            self.arrived.push_back(Stretch { end: cursors.next_block, since: moment.now });
         }
-        let persisted = seen.next_block_to_persist.max(self.base)..cursors.next_block_to_persist;
-        self.persisted(persisted, now, now_unix_us, &stages[Stage::Persist as usize]);
-        self.executed(cursors.next_app_proposal, now, now_unix_us, &stages[Stage::Execute as usize]);
-        self.pruned(cursors.first, now_unix_us, &stages[Stage::Prune as usize]);
+        self.persisted(cursors.next_block_to_persist, moment, &stages[Stage::Persist as usize]);
+        self.executed(cursors.next_app_proposal, moment, &stages[Stage::Execute as usize]);
+        self.pruned(cursors.first, moment, &stages[Stage::Prune as usize]);
         self.seen = Some(cursors);
     }
 
-    fn persisted(
-        &mut self,
-        range: std::ops::Range<BlockNumber>,
-        now: Instant,
-        now_unix_us: u64,
-        stage: &StageMetrics,
-    ) {
-        let place = |number: BlockNumber| usize::try_from(number.0 - self.base.0).unwrap_or(usize::MAX);
-        if range.start >= range.end {
-            return;
-        }
-        let (from, to) = (place(range.start), place(range.end).min(self.passing.len()));
-        stage.passed(now_unix_us, self.passing.range(from..to).map(|block| block.facts));
-        for block in self.passing.range_mut(from..to) {
-            stage.duration.observe_duration(now.duration_since(block.since));
-            block.since = now;
-        }
+    /// Where a block is in `passing`.
+    fn place_of(&self, number: BlockNumber) -> usize {
+        usize::try_from(number.0.saturating_sub(self.base.0)).unwrap_or(usize::MAX)
     }
 
-    fn executed(
-        &mut self,
-        next_app_proposal: BlockNumber,
-        now: Instant,
-        now_unix_us: u64,
-        stage: &StageMetrics,
-    ) {
-        let count = usize::try_from(next_app_proposal.0.saturating_sub(self.base.0)).unwrap_or(usize::MAX);
-        let count = count.min(self.passing.len());
-        stage.passed(now_unix_us, self.passing.range(..count).map(|block| block.facts));
+    fn persisted(&mut self, next_block_to_persist: BlockNumber, moment: Moment, stage: &StageMetrics) {
+        let begin = self.durable.back().map_or(self.base, |stretch| stretch.end);
+        if next_block_to_persist <= begin {
+            return;
+        }
+        let to = self.place_of(next_block_to_persist).min(self.passing.len());
+        let from = self.place_of(begin).min(to);
+        stage.passed(moment, self.passing.range(from..to).copied());
+        leave(&mut self.arrived, begin, next_block_to_persist, moment.now, stage);
+        self.durable.push_back(Stretch { end: next_block_to_persist, since: moment.now });
+    }
+
+    fn executed(&mut self, next_app_proposal: BlockNumber, moment: Moment, stage: &StageMetrics) {
+        if next_app_proposal <= self.base {
+            return;
+        }
+        let count = self.place_of(next_app_proposal).min(self.passing.len());
+        stage.passed(moment, self.passing.range(..count).copied());
+        leave(&mut self.durable, self.base, next_app_proposal, moment.now, stage);
         for _ in 0..count {
-            let Some(block) = self.passing.pop_front() else { break };
-            stage.duration.observe_duration(now.duration_since(block.since));
+            let Some(facts) = self.passing.pop_front() else { break };
             self.base = self.base.saturating_add(1);
-            self.retain(self.base, block.facts);
+            self.retain(self.base, facts);
         }
     }
 
@@ -240,10 +237,32 @@ impl Pipeline {
         }
     }
 
-    fn pruned(&mut self, first: BlockNumber, now_unix_us: u64, stage: &StageMetrics) {
+    fn pruned(&mut self, first: BlockNumber, moment: Moment, stage: &StageMetrics) {
         while let Some((_, facts)) = self.executed.front().filter(|(end, _)| *end <= first) {
-            stage.passed(now_unix_us, [*facts]);
+            stage.passed(moment, [*facts]);
             self.executed.pop_front();
+        }
+    }
+}
+
+/// The blocks from `begin` to `end` leave a stage in which these stretches are.
+fn leave(
+    stretches: &mut VecDeque<Stretch>,
+    mut begin: BlockNumber,
+    end: BlockNumber,
+    now: Instant,
+    stage: &StageMetrics,
+) {
+    let mut durations = Batch::of(&stage.duration);
+    while begin < end
+        && let Some(stretch) = stretches.front()
+    {
+        let upto = stretch.end.min(end);
+        durations
+            .observe_many(now.duration_since(stretch.since).as_secs_f64(), upto.0.saturating_sub(begin.0));
+        begin = upto;
+        if stretch.end <= end {
+            stretches.pop_front();
         }
     }
 }
@@ -266,8 +285,13 @@ pub(crate) fn prune_took(stages: &[StageMetrics; 5], took: Duration) {
 mod tests {
     use super::*;
 
-    fn facts(number: BlockNumber) -> Option<Facts> {
-        Some(Facts { created_unix_us: number.0 * 1_000_000, blocks: 1, txs: 2, bytes: 10 })
+    fn facts(range: Range<BlockNumber>) -> impl Iterator<Item = Facts> {
+        let of = |number| Facts { created_unix_us: number * 1_000_000, blocks: 1, txs: 2, bytes: 10 };
+        (range.start.0..range.end.0).map(of)
+    }
+
+    fn at(wall_unix_us: u64) -> Moment {
+        Moment { now: Instant::now(), wall_unix_us, unix_us: 0 }
     }
 
     fn cursors(numbers: [u64; 5]) -> Cursors {
@@ -287,19 +311,41 @@ mod tests {
     fn every_block_passes_each_stage_once_and_recovered_ones_never() {
         let stages = Default::default();
         let mut pipeline = Pipeline::default();
-        pipeline.advance(cursors([0, 0, 0, 5, 5]), 0, &stages, facts);
+        pipeline.advance(cursors([0, 0, 0, 5, 5]), at(0), &stages, facts);
         pipeline.recovered(cursors([10, 10, 20, 20, 30]));
-        pipeline.advance(cursors([10, 10, 20, 26, 30]), 30_000_000, &stages, facts);
+        pipeline.advance(cursors([10, 10, 20, 26, 30]), at(30_000_000), &stages, facts);
         assert_eq!(counted(&stages), [(0, 0, 0); 3]);
-        pipeline.advance(cursors([10, 15, 24, 26, 30]), 30_000_000, &stages, facts);
+        pipeline.advance(cursors([10, 15, 24, 26, 30]), at(30_000_000), &stages, facts);
         assert_eq!(counted(&stages), [(4, 8, 40), (0, 0, 0), (0, 0, 0)]);
-        pipeline.advance(cursors([10, 23, 26, 26, 30]), 30_000_000, &stages, facts);
+        pipeline.advance(cursors([10, 23, 26, 26, 30]), at(30_000_000), &stages, facts);
         assert_eq!(counted(&stages), [(6, 12, 60), (3, 6, 30), (0, 0, 0)]);
-        pipeline.advance(cursors([22, 26, 26, 26, 30]), 30_000_000, &stages, facts);
+        pipeline.advance(cursors([22, 26, 26, 26, 30]), at(30_000_000), &stages, facts);
         assert_eq!(counted(&stages), [(6, 12, 60), (6, 12, 60), (2, 4, 20)]);
         // Made at seconds 20 to 25, durable at second 30, weighted by two transactions.
         assert_eq!(stages[Stage::Persist as usize].block_latency.sum(), 45.0);
         assert_eq!(stages[Stage::Persist as usize].tx_latency.sum(), 90.0);
+        // Each block has been in each of the two stages once.
+        let durations = |stage: Stage| stages[stage as usize].duration.export().get_sample_count();
+        assert_eq!((durations(Stage::Persist), durations(Stage::Execute)), (6, 6));
+        assert!(pipeline.arrived.is_empty() && pipeline.durable.is_empty() && pipeline.passing.is_empty());
+    }
+
+    #[test]
+    fn time_within_a_stage_is_counted_for_each_block_from_its_own_arrival() {
+        let stages: [StageMetrics; 5] = Default::default();
+        let mut stretches = VecDeque::new();
+        let now = Instant::now();
+        let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).unwrap_or(now);
+        for (end, seconds) in [(4, 8), (10, 2), (12, 1)] {
+            stretches.push_back(Stretch { end: BlockNumber(end), since: ago(seconds) });
+        }
+        leave(&mut stretches, BlockNumber(3), BlockNumber(9), now, &stages[0]);
+        let exported = stages[0].duration.export();
+        assert_eq!((exported.get_sample_count(), exported.get_sample_sum()), (6, 8.0 + 5.0 * 2.0));
+        assert_eq!(stretches.front().map(|stretch| stretch.end), Some(BlockNumber(10)));
+        leave(&mut stretches, BlockNumber(9), BlockNumber(12), now, &stages[0]);
+        assert_eq!(stages[0].duration.export().get_sample_sum(), 18.0 + 2.0 + 2.0);
+        assert!(stretches.is_empty());
     }
 
     #[test]
@@ -309,10 +355,10 @@ mod tests {
         pipeline.recovered(cursors([0; 5]));
         let end = 50_000;
         for next in (1_000..=end).step_by(1_000) {
-            pipeline.advance(cursors([0, next, next, next, next]), 0, &stages, facts);
+            pipeline.advance(cursors([0, next, next, next, next]), at(0), &stages, facts);
             assert!(pipeline.executed.len() <= STRETCHES_MAX && pipeline.passing.is_empty());
         }
-        pipeline.advance(cursors([end, end, end, end, end]), 0, &stages, facts);
+        pipeline.advance(cursors([end, end, end, end, end]), at(0), &stages, facts);
         assert_eq!(counted(&stages)[2], (end, 2 * end, 10 * end));
     }
 }

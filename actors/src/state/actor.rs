@@ -102,13 +102,19 @@ impl State {
         let (deferred, reply) = Deferred::new();
         self.replies.owe(call, reply);
         let span = request.span(call);
+        self.meter.begin();
         self.meter.arrived(call, &request, span);
-        self.input(request.msg(), Input::Call { call, request }, ctx);
+        self.run(request.msg(), Input::Call { call, request }, ctx);
         deferred
     }
 
     fn input(&mut self, msg: Msg, input: Input, ctx: &mut Context<Self>) {
-        let began = std::time::Instant::now();
+        self.meter.begin();
+        self.run(msg, input, ctx);
+    }
+
+    /// Gives the core its input; the handler has begun.
+    fn run(&mut self, msg: Msg, input: Input, ctx: &mut Context<Self>) {
         self.heartbeat.clone().during(CallId(0), || {
             let effects = self.core.handle(self.epoch.elapsed(), input);
             let changes = |effect: &Effect| {
@@ -129,7 +135,7 @@ impl State {
             }
             self.arm_timer(ctx);
         });
-        self.meter.handled(msg, began);
+        self.meter.handled(msg);
     }
 
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -312,9 +318,9 @@ impl Handler<GetRetention> for State {
     type Result = Result<Retention, Error>;
 
     fn handle(&mut self, _: GetRetention, _: &mut Context<Self>) -> Self::Result {
-        let began = std::time::Instant::now();
+        self.meter.begin();
         let retention = self.environment.retention(&self.core);
-        self.meter.handled(Msg::GetRetention, began);
+        self.meter.handled(Msg::GetRetention);
         self.meter.ended(Msg::GetRetention, Outcome::Ok);
         Ok(retention)
     }
@@ -334,8 +340,9 @@ impl Handler<Report> for State {
     fn handle(&mut self, report: Report, ctx: &mut Context<Self>) {
         let publish =
             matches!(report.event, Event::Up | Event::Opened { .. } | Event::Closed | Event::Refused(_));
+        self.meter.begin();
         self.meter.reported(&report, self.core.counts(&report));
-        self.input(Msg::Report, Input::Report(report), ctx);
+        self.run(Msg::Report, Input::Report(report), ctx);
         self.meter.ended(Msg::Report, Outcome::Ok);
         if publish {
             self.meter.publish(&self.core);

@@ -5,26 +5,36 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use roadbed_messages::Timestamp;
-use roadbed_messages::api::workers::{CallId, Event, Report, WalOrder};
+use roadbed_messages::api::workers::{CallId, Event, Report, Verified, WalOrder};
 use roadbed_messages::api::{ActorKind, Error, Recovered, WalKind};
 
 use super::core::{Answer, Core, Effect, Request};
 use super::workers::WallClock;
-use crate::metrics::{Facts, Metrics, Msg, Outcome, Phase, Pipeline, Stage, Undelivered, prune_took};
+use crate::metrics::{
+    Facts, Metrics, Moment, Msg, Outcome, Phase, Pipeline, Stage, Undelivered, prune_took, unix_us,
+};
 
 /// A call between its arrival and its answer.
 struct Passage {
     msg: Msg,
     arrived: Instant,
     verify_began: Option<Instant>,
-    span: tracing::Span,
 }
 
-/// Counts and traces what passes through State.
+/// Counts and traces what passes through State. Where nobody supplied a registry nothing is counted, and where nobody
+/// subscribes to spans none is kept.
 pub(super) struct Meter {
     metrics: Arc<Metrics>,
+    /// Whether anything is counted.
+    counts: bool,
     clock: WallClock,
+    /// When the running handler began, which is when all that it does happens.
+    now: Instant,
+    /// The same, once somebody has asked for it.
+    moment: Option<Moment>,
     passages: BTreeMap<CallId, Passage>,
+    /// Of calls whose span somebody subscribes to.
+    spans: BTreeMap<CallId, tracing::Span>,
     pipeline: Pipeline,
     /// When the orders were given that a log has not answered, oldest first.
     orders: [VecDeque<Instant>; 2],
@@ -38,9 +48,13 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(metrics: Arc<Metrics>, clock: WallClock) -> Self {
         Self {
+            counts: metrics.enabled(),
             metrics,
             clock,
+            now: Instant::now(),
+            moment: None,
             passages: BTreeMap::new(),
+            spans: BTreeMap::new(),
             pipeline: Pipeline::default(),
             orders: Default::default(),
             truncating: [None; 2],
@@ -49,36 +63,62 @@ impl Meter {
         }
     }
 
-    fn now_unix_us(&self) -> u64 {
-        (self.clock)().unix_us()
+    /// A handler of State begins; its end is told to [`Meter::handled`].
+    pub(super) fn begin(&mut self) {
+        if self.counts {
+            self.now = Instant::now();
+            self.moment = None;
+        }
+    }
+
+    fn moment(&mut self) -> Moment {
+        let (now, clock) = (self.now, &self.clock);
+        *self.moment.get_or_insert_with(|| Moment {
+            now,
+            wall_unix_us: clock().unix_us(),
+            unix_us: unix_us(),
+        })
     }
 
     /// A call arrives. `span` is the one of the whole message.
     pub(super) fn arrived(&mut self, call: CallId, request: &Request, span: tracing::Span) {
-        if self.metrics.enabled() {
+        if !span.is_disabled() {
+            self.spans.insert(call, span);
+        }
+        if !self.counts {
+            return;
+        }
+        if matches!(request, Request::PushQc(_) | Request::PushBlock(_)) {
+            let moment = self.moment();
             let receive = self.metrics.stage(Stage::Receive);
             match request {
-                Request::PushQc(push) if !push.blocks.is_empty() => {
-                    receive.passed(self.now_unix_us(), push.blocks.iter().map(|block| Facts::from(&**block)));
+                Request::PushQc(push) => {
+                    receive.passed(moment, push.blocks.iter().map(|block| Facts::from(&**block)));
                 }
-                Request::PushBlock(push) => receive.passed(self.now_unix_us(), [Facts::from(&*push.block)]),
+                Request::PushBlock(push) => receive.passed(moment, [Facts::from(&*push.block)]),
                 _ => {}
             }
         }
-        let passage = Passage { msg: request.msg(), arrived: Instant::now(), verify_began: None, span };
+        let passage = Passage { msg: request.msg(), arrived: self.now, verify_began: None };
         self.passages.insert(call, passage);
     }
 
-    /// A handler of State ran since `began`.
-    pub(super) fn handled(&self, msg: Msg, began: Instant) {
-        if self.metrics.enabled() {
-            self.metrics.actor(ActorKind::State).handled(msg, began.elapsed());
+    /// The handler that began last has ended.
+    pub(super) fn handled(&self, msg: Msg) {
+        if self.counts {
+            self.metrics.actor(ActorKind::State).handled(msg, self.now.elapsed());
         }
     }
 
     /// A message that is no call came to its end.
     pub(super) fn ended(&self, msg: Msg, outcome: Outcome) {
-        self.metrics.actor(ActorKind::State).ended(msg, outcome);
+        if self.counts {
+            self.metrics.actor(ActorKind::State).ended(msg, outcome);
+        }
+    }
+
+    fn span_of(&self, call: CallId) -> Option<tracing::span::Id> {
+        self.spans.get(&call).and_then(tracing::Span::id)
     }
 
     /// A worker reports; `counts` says whether the core will look at it.
@@ -91,19 +131,9 @@ impl Meter {
         let wal = WalKind::BOTH.into_iter().find(|wal| wal.actor() == *actor);
         match (event, wal) {
             (Event::Verified { call, outcome }, _) => {
-                self.metrics.actor(*actor).ended(Msg::Verify, outcome.into());
-                if let Some(passage) = self.passages.get_mut(call) {
-                    let took = passage.verify_began.take().map(|began| began.elapsed());
-                    tracing::debug!(parent: &passage.span, ok = outcome.is_ok(), "verified");
-                    if let Some(took) = took {
-                        self.metrics.stage(Stage::Verify).duration.observe_duration(took);
-                    }
-                }
-                if let Ok((_, blocks)) = outcome
-                    && self.metrics.enabled()
-                {
-                    let facts = blocks.iter().map(|block| Facts::from(&**block.block()));
-                    self.metrics.stage(Stage::Verify).passed(self.now_unix_us(), facts);
+                tracing::debug!(parent: self.span_of(*call), ok = outcome.is_ok(), "verified");
+                if self.counts {
+                    self.verified(*call, outcome);
                 }
             }
             (Event::Durable { next_index, upto }, Some(wal)) => {
@@ -121,17 +151,29 @@ impl Meter {
         }
     }
 
+    fn verified(&mut self, call: CallId, outcome: &Verified) {
+        self.metrics.actor(ActorKind::Verifier).ended(Msg::Verify, outcome.into());
+        let moment = self.moment();
+        let verify = self.metrics.stage(Stage::Verify);
+        if let Some(began) = self.passages.get_mut(&call).and_then(|passage| passage.verify_began.take()) {
+            verify.duration.observe_duration(moment.now.saturating_duration_since(began));
+        }
+        if let Ok((_, blocks)) = outcome {
+            verify.passed(moment, blocks.iter().map(|block| Facts::from(&**block.block())));
+        }
+    }
+
     /// The core orders something.
     pub(super) fn ordered(&mut self, effect: &Effect) {
         match effect {
             Effect::Reply { call, answer } => self.answered(*call, answer),
             Effect::Verify(order) => {
-                if let Some(passage) = self.passages.get_mut(&order.order.call) {
-                    let now = Instant::now();
-                    passage.verify_began = Some(now);
-                    tracing::debug!(parent: &passage.span, generation = order.generation.0, "verifying");
+                let (call, generation) = (order.order.call, order.generation.0);
+                tracing::debug!(parent: self.span_of(call), generation, "verifying");
+                if let Some(passage) = self.passages.get_mut(&call) {
+                    passage.verify_began = Some(self.now);
                     let receive = self.metrics.stage(Stage::Receive);
-                    receive.duration.observe_duration(now.duration_since(passage.arrived));
+                    receive.duration.observe_duration(self.now.saturating_duration_since(passage.arrived));
                 }
             }
             Effect::QcWal(order) => self.log_ordered(WalKind::Qcs, &order.order),
@@ -159,28 +201,40 @@ impl Meter {
         match order {
             WalOrder::Append { first_index, records } => {
                 tracing::debug!(%wal, first_index, records = records.len(), "persisting");
-                self.orders[wal as usize].push_back(Instant::now());
+                if self.counts {
+                    self.orders[wal as usize].push_back(self.now);
+                }
             }
-            WalOrder::TruncateBefore { .. } => self.truncating[wal as usize] = Some(Instant::now()),
+            WalOrder::TruncateBefore { .. } => {
+                self.truncating[wal as usize] = self.counts.then_some(self.now);
+            }
             WalOrder::Open(_) | WalOrder::Close => {}
         }
     }
 
     fn answered(&mut self, call: CallId, answer: &Result<Answer, Error>) {
-        let Some(passage) = self.passages.remove(&call) else { return };
-        let result = answer.as_ref().map_or_else(Error::reason, |_| "ok");
-        tracing::debug!(parent: &passage.span, result, "answered");
-        self.metrics.actor(ActorKind::State).ended(passage.msg, answer.into());
-        self.metrics.push_waited(passage.msg, passage.arrived.elapsed());
+        if let Some(span) = self.spans.remove(&call) {
+            let result = answer.as_ref().map_or_else(Error::reason, |_| "ok");
+            tracing::debug!(parent: &span, result, "answered");
+        }
+        if let Some(passage) = self.passages.remove(&call) {
+            self.metrics.actor(ActorKind::State).ended(passage.msg, answer.into());
+            let waited = self.now.saturating_duration_since(passage.arrived);
+            self.metrics.push_waited(passage.msg, waited);
+        }
     }
 
     /// The callers of these calls have gone.
     pub(super) fn abandoned(&mut self, calls: &[CallId]) {
         let state = self.metrics.actor(ActorKind::State);
         state.undelivered(Undelivered::CallerGone, calls.len());
-        for passage in calls.iter().filter_map(|call| self.passages.remove(call)) {
-            tracing::debug!(parent: &passage.span, "abandoned");
-            state.ended(passage.msg, Outcome::Abandoned);
+        for call in calls {
+            if let Some(span) = self.spans.remove(call) {
+                tracing::debug!(parent: &span, "abandoned");
+            }
+            if let Some(passage) = self.passages.remove(call) {
+                state.ended(passage.msg, Outcome::Abandoned);
+            }
         }
     }
 
@@ -216,10 +270,10 @@ impl Meter {
             self.pipeline.recovered(cursors);
         }
         self.metrics.publish_cursors(cursors);
-        if self.metrics.enabled() && self.pipeline.is_behind(cursors) {
-            let now_unix_us = self.now_unix_us();
-            let facts_of = |number| core.block(number).map(|block| Facts::from(&**block.block()));
-            self.pipeline.advance(cursors, now_unix_us, self.metrics.stages(), facts_of);
+        if self.counts && self.pipeline.is_behind(cursors) {
+            let moment = self.moment();
+            let facts_of = |range| core.blocks(range).map(|block| Facts::from(&**block.block()));
+            self.pipeline.advance(cursors, moment, self.metrics.stages(), facts_of);
         }
     }
 
@@ -272,8 +326,16 @@ impl Request {
         let numbered = |number: u64| tracing::debug_span!("message", msg, call, number);
         match self {
             Self::PushQc(push) => {
-                let (road_index, headers) = (push.qc.road_index().0, push.qc.headers.len());
-                tracing::debug_span!("message", msg, call, road_index, headers, blocks = push.blocks.len())
+                // What is asked of the QC here is asked only where somebody subscribes.
+                let qc = &push.qc;
+                tracing::debug_span!(
+                    "message",
+                    msg,
+                    call,
+                    road_index = qc.road_index().0,
+                    headers = qc.headers.len(),
+                    blocks = push.blocks.len()
+                )
             }
             Self::PushBlock(push) => numbered(push.number.0),
             Self::PushAppHash(push) => numbered(push.number.0),

@@ -40,42 +40,42 @@ impl Inbox {
         Self { queue, threads, claims, next: VecDeque::new(), metrics }
     }
 
-    /// Notes how long a job waited.
-    fn taken(&self, job: Stamped<VerifyJob>) -> VerifyJob {
-        self.metrics.actor(ActorKind::Verifier).mailbox_wait.observe_duration(job.at.elapsed());
-        job.message
-    }
-
     /// A thread's share of what is queued, up to a batch that is worth its while; waits for the first job, and answers
     /// `None` once there will be no more. A job that must be alone ends the batch, and comes next.
     ///
     /// The batch is claimed: a copy of one of its jobs, whichever thread takes it, waits for [`Inbox::finish`].
     pub(super) fn gather(&mut self) -> Option<Vec<VerifyJob>> {
+        let Self { queue, threads, claims, next, metrics } = self;
+        let mut waits = metrics.waits(ActorKind::Verifier);
+        let mut taken = |job: Stamped<VerifyJob>| {
+            waits.taken(job.at);
+            job.message
+        };
         let first = loop {
-            let job = match self.next.pop_front() {
+            let job = match next.pop_front() {
                 Some(job) => job,
-                None => self.taken(self.queue.recv().ok()?),
+                None => taken(queue.recv().ok()?),
             };
-            if let Some(job) = self.claims.claim(job) {
+            if let Some(job) = claims.claim(job) {
                 break job;
             }
         };
         let share = match first.alone {
             true => 1,
-            false => (self.queue.len() + self.next.len() + 1).div_ceil(self.threads).min(BATCH_JOBS_MAX),
+            false => (queue.len() + next.len() + 1).div_ceil(*threads).min(BATCH_JOBS_MAX),
         };
         let (mut signatures, mut bytes) = (signatures_in(&first), tx_bytes_in(&first));
         let mut batch = vec![first];
         while batch.len() < share
             && signatures < BATCH_SIGNATURES_TARGET
             && bytes < BATCH_BYTES_TARGET
-            && let Some(job) = self.next.pop_front().or_else(|| Some(self.taken(self.queue.try_recv().ok()?)))
+            && let Some(job) = next.pop_front().or_else(|| Some(taken(queue.try_recv().ok()?)))
         {
             if job.alone {
-                self.next.push_front(job);
+                next.push_front(job);
                 break;
             }
-            let Some(job) = self.claims.claim(job) else { continue };
+            let Some(job) = claims.claim(job) else { continue };
             signatures += signatures_in(&job);
             bytes += tx_bytes_in(&job);
             batch.push(job);

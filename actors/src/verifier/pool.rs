@@ -55,9 +55,11 @@ pub(crate) fn start(
                 tracing::debug!(%error, "the verifier's threads keep their priority");
             }
             while let Some(batch) = inbox.gather() {
-                let began = Instant::now();
+                let began = metrics.enabled().then(Instant::now);
                 let worked = worker.work_on(&batch, &report);
-                metrics.actor(ActorKind::Verifier).handled(Msg::Verify, began.elapsed());
+                if let Some(began) = began {
+                    metrics.actor(ActorKind::Verifier).handled(Msg::Verify, began.elapsed());
+                }
                 if let Err(died) = worked {
                     return report(died);
                 }

@@ -10,7 +10,7 @@ use roadbed_wal::Log;
 
 use super::driver::{Failure, LogContext, LogDriver, Step, died};
 use super::{Record, Stamped};
-use crate::metrics::{ActorMetrics, ErrorKind, Metrics, Msg, Operation, Outcome};
+use crate::metrics::{ErrorKind, Metrics, Msg, Operation, Outcome};
 use crate::store::StoreLock;
 use crate::supervision::{Faults, Heartbeat, panic_message};
 
@@ -87,25 +87,33 @@ impl Worker {
         orders: &Receiver<Stamped<WalOrder<R>>>,
         report: &impl Fn(Event),
     ) -> Result<(), Failure> {
+        let counts = self.metrics.enabled();
         let metrics = self.metrics.actor(R::WAL.actor());
         self.operation::<R, _>(|| driver.begin(report))?;
         let mut next = None;
         loop {
+            let mut waits = self.metrics.waits(R::WAL.actor());
+            let mut taken = |order: Stamped<WalOrder<R>>| {
+                waits.taken(order.at);
+                order.message
+            };
             let order = match next.take() {
                 Some(order) => order,
-                None => taken(metrics, self.next_order(driver, orders)?),
+                None => taken(self.next_order(driver, orders)?),
             };
             let msg = msg_of(&order);
             let mut orders_done = 1;
             let more = || {
-                let order = taken(metrics, orders.try_recv().ok()?);
+                let order = taken(orders.try_recv().ok()?);
                 orders_done += u64::from(matches!(order, WalOrder::Append { .. }));
                 Some(order)
             };
-            let began = Instant::now();
+            let began = counts.then(Instant::now);
             let step = self.operation::<R, _>(|| driver.carry_out(order, more, report));
-            metrics.handled(msg, began.elapsed());
-            metrics.ended_many(msg, Outcome::from(&step), orders_done);
+            if let Some(began) = began {
+                metrics.handled(msg, began.elapsed());
+                metrics.ended_many(msg, Outcome::from(&step), orders_done);
+            }
             match step? {
                 Step::Wait => {}
                 Step::Next(order) => next = Some(order),
@@ -145,12 +153,6 @@ impl Worker {
             operation()
         })
     }
-}
-
-/// Notes how long an order waited.
-fn taken<T>(metrics: &ActorMetrics, order: Stamped<T>) -> T {
-    metrics.mailbox_wait.observe_duration(order.at.elapsed());
-    order.message
 }
 
 fn msg_of<R>(order: &WalOrder<R>) -> Msg {

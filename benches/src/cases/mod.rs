@@ -3,6 +3,7 @@
 mod ingest;
 mod latency;
 mod logs;
+mod metrics;
 mod readers;
 mod recovery;
 mod restart;
@@ -57,12 +58,15 @@ pub(crate) const ALL: &[(&str, Run)] = &[
     ("ingest/large/c4", |bench| Ingest { committee: 4, shape: LARGE, qcs: [30, 80] }.run(bench)),
     ("ingest/large/c20", |bench| Ingest { committee: 20, shape: LARGE, qcs: [30, 80] }.run(bench)),
     ("ingest/large/c100", |bench| Ingest { committee: 100, shape: LARGE, qcs: [30, 80] }.run(bench)),
+    ("ingest/metrics-cost/c4", |bench| metrics::cost(bench, 4, bench.pick(300, 1500))),
+    ("ingest/metrics-cost/c20", |bench| metrics::cost(bench, 20, bench.pick(300, 800))),
     ("latency/c4", |bench| latency::run(bench, 4)),
     ("latency/c20", |bench| latency::run(bench, 20)),
     ("latency/c100", |bench| latency::run(bench, 100)),
     ("recovery/small", |bench| recovery::run(bench, SMALL, 400)),
     ("recovery/large", |bench| recovery::run(bench, LARGE, 200)),
     ("restart/worker", restart::run),
+    ("metrics/scrape", metrics::scrape),
 ];
 
 /// All ids, for an error.

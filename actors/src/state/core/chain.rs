@@ -111,6 +111,11 @@ impl Chain {
         self.blocks.get(&number)
     }
 
+    /// The blocks of a range that are in memory, in their order.
+    pub fn blocks(&self, range: Range<BlockNumber>) -> impl Iterator<Item = &VerifiedBlock> {
+        self.blocks.range(range).map(|(_, block)| block)
+    }
+
     /// The block with what its QC says of it, if both are in memory.
     pub fn global_block(&self, number: BlockNumber) -> Option<GlobalBlock> {
         self.qc(number)?.qc.global_block(number, self.block(number)?).ok()

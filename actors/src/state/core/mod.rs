@@ -332,6 +332,11 @@ impl Core {
         self.chain.block(number)
     }
 
+    /// The blocks of a range that are in memory, in their order.
+    pub fn blocks(&self, range: Range<BlockNumber>) -> impl Iterator<Item = &VerifiedBlock> {
+        self.chain.blocks(range)
+    }
+
     /// Bytes of the blocks and QCs that are held in memory.
     pub fn memory_bytes(&self) -> u64 {
         self.chain.memory_bytes()
