@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use roadbed::prometheus::Registry;
-use roadbed::prometheus::proto::MetricFamily;
+use roadbed::prometheus::proto::{Metric, MetricFamily, MetricType};
 
 /// How often the metrics are looked at while a test waits for them to show something.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -52,7 +52,7 @@ impl Scrape {
     pub fn series(&self) -> Vec<(String, Labels)> {
         let labels = |family: &MetricFamily| {
             let name = family.name().to_owned();
-            let of = |metric: &roadbed::prometheus::proto::Metric| {
+            let of = |metric: &Metric| {
                 let pairs = metric.get_label().iter();
                 (name.clone(), pairs.map(|pair| (pair.name().to_owned(), pair.value().to_owned())).collect())
             };
@@ -66,23 +66,48 @@ impl Scrape {
     /// # Panics
     /// When there is no such series; `name` goes without `roadbed_`.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let family = self.family(name);
+        value_of(family, series_of(family, labels))
+    }
+
+    /// The sum of what a histogram observed.
+    ///
+    /// # Panics
+    /// When there is no such series; `name` goes without `roadbed_`.
+    pub fn sum_of(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        series_of(self.family(name), labels).get_histogram().get_sample_sum()
+    }
+
+    /// The values of all series of a metric together.
+    ///
+    /// # Panics
+    /// When there is no such metric; `name` goes without `roadbed_`.
+    pub fn sum(&self, name: &str) -> f64 {
+        let family = self.family(name);
+        family.get_metric().iter().map(|metric| value_of(family, metric)).sum()
+    }
+
+    fn family(&self, name: &str) -> &MetricFamily {
         let full_name = format!("roadbed_{name}");
         let family = self.0.iter().find(|family| family.name() == full_name);
-        let family = family.unwrap_or_else(|| panic!("no metric {full_name}"));
-        let has = |metric: &&roadbed::prometheus::proto::Metric| {
-            let mut wanted = labels.iter();
-            wanted.all(|(name, value)| {
-                metric.get_label().iter().any(|pair| pair.name() == *name && pair.value() == *value)
-            })
-        };
-        let metric = family.get_metric().iter().find(has);
-        let metric = metric.unwrap_or_else(|| panic!("no {full_name} with {labels:?}"));
-        match family.get_field_type() {
-            roadbed::prometheus::proto::MetricType::COUNTER => metric.get_counter().get_value(),
-            roadbed::prometheus::proto::MetricType::HISTOGRAM => {
-                metric.get_histogram().get_sample_count() as f64
-            }
-            _ => metric.get_gauge().get_value(),
-        }
+        family.unwrap_or_else(|| panic!("no metric {full_name}"))
+    }
+}
+
+fn series_of<'a>(family: &'a MetricFamily, labels: &[(&str, &str)]) -> &'a Metric {
+    let has = |metric: &&Metric| {
+        labels.iter().all(|(name, value)| {
+            metric.get_label().iter().any(|pair| pair.name() == *name && pair.value() == *value)
+        })
+    };
+    let metric = family.get_metric().iter().find(has);
+    metric.unwrap_or_else(|| panic!("no {} with {labels:?}", family.name()))
+}
+
+fn value_of(family: &MetricFamily, metric: &Metric) -> f64 {
+    match family.get_field_type() {
+        MetricType::COUNTER => metric.get_counter().get_value(),
+        MetricType::HISTOGRAM => metric.get_histogram().get_sample_count() as f64,
+        _ => metric.get_gauge().get_value(),
     }
 }

@@ -1,5 +1,7 @@
 //! What is exported: complete from the start, true, of one instance only, and without any actor's help.
 
+mod truth;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use roadbed::metrics::{CATALOG, Definition};
 use roadbed::prometheus::proto::MetricType;
 use roadbed::prometheus::{Registry, TextEncoder};
 use roadbed::supervision::{Fault, Faults, Gate, RestartPolicy};
-use roadbed::{Config, Roadbed};
+use roadbed::{Builder, Config, Roadbed};
 use roadbed_messages::api::{ActorKind, RunState, StartError, StopReason};
 use roadbed_messages::{BlockNumber, Timestamp, testing};
 use roadbed_tests::{Client, Fixture, Scrape, settings};
@@ -20,19 +22,34 @@ struct Watched {
     roadbed: Roadbed,
     client: Client,
     faults: Faults,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Watched {
     async fn start(config: Config) -> Self {
-        let (fixture, registry, faults) = (Fixture::new(3, 4, 6), Registry::new(), Faults::default());
-        let dir = tempfile::tempdir().unwrap();
+        Self::built(Fixture::new(3, 4, 6), tempfile::tempdir().unwrap(), config, |builder, _| builder).await
+    }
+
+    async fn built(
+        fixture: Fixture,
+        dir: tempfile::TempDir,
+        config: Config,
+        change: impl FnOnce(Builder, &Faults) -> Builder,
+    ) -> Self {
+        let (registry, faults) = (Registry::new(), Faults::default());
         // Ten seconds after the genesis of the chain, whatever the time may be.
         let now = Timestamp::from_unix_us(fixture.members.committee.genesis().unix_us() + 10_000_000);
         let builder = fixture.builder().data_dir(dir.path()).config(config).faults(faults.clone());
-        let roadbed = builder.metrics(&registry).wall_clock(move || now).start().await.unwrap();
+        let builder = change(builder, &faults).metrics(&registry).wall_clock(move || now);
+        let roadbed = builder.start().await.unwrap();
         let client = Client::new(roadbed.addr());
-        Self { fixture, registry, roadbed, client, faults, _dir: dir }
+        Self { fixture, registry, roadbed, client, faults, dir }
+    }
+
+    /// Ends it; answers what it leaves.
+    async fn ended(self) -> (Fixture, tempfile::TempDir) {
+        self.roadbed.shutdown().await.unwrap();
+        (self.fixture, self.dir)
     }
 
     async fn push_all(&self) {
