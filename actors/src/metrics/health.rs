@@ -67,7 +67,10 @@ impl Metrics {
             RunState::Running | RunState::Degraded | RunState::DiskFull => {}
             RunState::Recovering => reasons.push("it is still recovering".to_owned()),
             RunState::Stopping => reasons.push("it is stopping".to_owned()),
-            RunState::Stopped => reasons.push("it has stopped".to_owned()),
+            RunState::Stopped => reasons.push(match &observed.stopped {
+                Some(reason) => format!("it has stopped: {reason}"),
+                None => "it has stopped".to_owned(),
+            }),
         }
         Health { reasons }
     }

@@ -12,7 +12,7 @@ use roadbed_messages::api::WalKind;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::families::{Families, label};
+use super::families::{Families, Since, label};
 use super::history::History;
 use super::view::{ACTORS, View, merged};
 
@@ -116,11 +116,13 @@ fn messages(families: &Families, actor: &str) -> Vec<Value> {
         let (ok, error, abandoned) = (count("ok"), count("error"), count("abandoned"));
         let histogram = handler.get_histogram();
         let handled = histogram.get_sample_count();
-        let mean = (handled > 0).then(|| histogram.get_sample_sum() / handled as f64);
+        let times = Since::new(histogram, None);
+        let (mean, p99) = (times.mean(), times.quantile(0.99));
         let seen = ok + error + abandoned > 0.0 || handled > 0;
-        seen.then(
-            || json!({ "msg": msg, "ok": ok, "error": error, "abandoned": abandoned, "mean_seconds": mean }),
-        )
+        let row = json!({
+            "msg": msg, "ok": ok, "error": error, "abandoned": abandoned, "mean_seconds": mean, "p99_seconds": p99,
+        });
+        seen.then_some(row)
     };
     handlers.filter_map(row).collect()
 }

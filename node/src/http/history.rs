@@ -159,7 +159,7 @@ impl History {
             let known = self.before.restarts.insert(worker.actor, worker.restarts).unwrap_or(0);
             if worker.restarts > known {
                 let error = worker.last_error.clone().unwrap_or_default();
-                let what = format!("{} failed, {}. life", worker.actor, worker.generation);
+                let what = format!("{} failed, life {} follows", worker.actor, worker.generation);
                 note("warn", what, error);
             }
         }

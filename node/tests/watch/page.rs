@@ -1,6 +1,6 @@
 //! The live page in a real browser.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::node::Node;
@@ -59,6 +59,91 @@ fn page_is_whole_readable_and_asks_nobody_else() {
 }
 
 #[test]
+fn pipeline_is_one_axis_with_lengths_gaps_and_stalls() {
+    let Some((node, mut browser)) = opened() else { return };
+    // What is drawn here stays: no event overwrites it.
+    drop(node);
+    browser.wait_for("document.body.dataset.connected === 'false'");
+    let drawn = browser.eval(
+        r##"(async () => {
+          const parts = await import("/parts.js");
+          const status = { first: 100, next_app_proposal: 1000, next_block_to_persist: 1000, next_block: 1025, next_qc: 1034, buffered_blocks: 3 };
+          parts.showPipeline(status, { persist: 7.5, receive: 1 }, { prune: 0, execute: 1500.4, persist: 0, receive: 12 });
+          await new Promise((done) => setTimeout(done, 1000));
+          return [...document.querySelectorAll("#axis li")].map((item) => ({
+            segment: item.dataset.segment, classes: item.className, grow: Number(item.style.flexGrow), width: Math.round(item.getBoundingClientRect().width),
+            texts: [...item.firstChild.children].map((part) => part.textContent), hatched: getComputedStyle(item.firstChild).backgroundImage.includes("gradient"),
+            cursors: [...item.querySelectorAll("dl div")].map((mark) => mark.textContent),
+          }));
+        })()"##,
+    );
+    let text = |at: usize, name: &str| drawn[at][name].clone();
+    assert_eq!(text(0, "texts"), json!(["900", "0/s", "executed, retained"]));
+    assert_eq!(text(1, "texts"), json!(["0", "1,500/s", "durable, to execute"]));
+    assert_eq!(text(2, "texts"), json!(["25", "0/s", "stalled for 7.5 s"]));
+    assert_eq!(text(3, "texts"), json!(["9", "12/s", "blocks to come, 3 above a gap"]));
+    let classes: Vec<Value> = (0..4).map(|at| text(at, "classes")).collect();
+    assert_eq!(classes, [json!(""), json!("idle"), json!("stalled"), json!("gap")]);
+    let hatched: Vec<Value> = (0..4).map(|at| text(at, "hatched")).collect();
+    assert_eq!(hatched, [json!(false), json!(false), json!(false), json!(true)]);
+    let grow: Vec<Value> = (0..4).map(|at| text(at, "grow")).collect();
+    assert_eq!(grow, [json!(31), json!(1), json!(6), json!(4)], "as long as the root of the lag");
+    assert_eq!(text(0, "cursors"), json!(["first100"]));
+    assert_eq!(text(3, "cursors"), json!(["next_block1,025", "next_qc1,034"]));
+}
+
+#[test]
+fn banner_tells_every_problem() {
+    let Some((_node, mut browser)) = opened() else { return };
+    let told = browser.eval(
+        r##"import("/parts.js").then(({ problems }) => {
+          const fine = { status: { state: "running", reasons: [], elapsed_seconds: 60 }, logs: { qcs: {}, blocks: {} }, recovery: { progress: 1 } };
+          const told = (status, logs, recovery) => problems({ status: { ...fine.status, ...status }, logs: { ...fine.logs, ...logs }, recovery: { ...fine.recovery, ...recovery } });
+          return [
+            told({}, {}, {}),
+            told({}, { qcs: { poisoned: 1 } }, {}),
+            told({}, { blocks: { repaired_bytes: 4096 } }, {}),
+            told({ elapsed_seconds: 4000 }, { blocks: { repaired_bytes: 4096 } }, {}),
+            told({}, { blocks: { corruptions: 1 } }, {}),
+            told({ state: "disk_full", reasons: ["block_wal is disk_full: no space"] }, {}, {}),
+            told({ state: "stopped", reasons: ["it has stopped: block_wal failed for good: injected panic"] }, {}, {}),
+            told({ recovered: { lost: "the block log is gone" } }, {}, {}),
+            told({ state: "recovering", reasons: ["it is still recovering"] }, {}, { progress: 0.434 }),
+          ];
+        })"##,
+    );
+    let expected = json!([
+        [],
+        [["bad", "The qcs log is poisoned by a failed write: it is opened again from its durable point."]],
+        [["warn", "The last start cut 4.1 kB of a torn write off the blocks log."]],
+        [],
+        [["bad", "Damage was found in the blocks log: stop the node and run roadbed verify."]],
+        [["bad", "block_wal is disk_full: no space."]],
+        [["bad", "It has stopped: block_wal failed for good: injected panic."]],
+        [["bad", "The block log is gone."]],
+        [["warn", "It is still recovering."], ["warn", "43 % of what it has to read has been read."]],
+    ]);
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn charts_tell_the_values_of_the_moment_that_is_pointed_at() {
+    let Some((_node, mut browser)) = opened() else { return };
+    browser.wait_for("document.body.dataset.events >= 3");
+    assert_eq!(browser.eval("document.getElementById('chart-time').textContent"), "");
+    let place = browser.eval(
+        "(() => { const box = document.querySelector('#chart-blocks .u-over'); box.scrollIntoView(); \
+         const { right, top } = box.getBoundingClientRect(); return { x: right - 3, y: top + 40 }; })()",
+    );
+    let moved = json!({ "type": "mouseMoved", "x": place["x"], "y": place["y"] });
+    browser.call("Input.dispatchMouseEvent", moved);
+    browser.wait_for("/^at \\d\\d:/.test(document.getElementById('chart-time').textContent)");
+    browser.call("Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": 2, "y": 2 }));
+    browser.wait_for("document.getElementById('chart-time').textContent === ''");
+    assert!(browser.errors.is_empty(), "{:?}", browser.errors);
+}
+
+#[test]
 fn page_can_be_used_by_keyboard() {
     let Some((_node, mut browser)) = opened() else { return };
     let focused = "document.activeElement?.dataset?.actor";
@@ -72,6 +157,16 @@ fn page_can_be_used_by_keyboard() {
     assert_eq!(browser.eval("getComputedStyle(document.activeElement).outlineStyle"), "solid");
     browser.press("Enter");
     browser.wait_for("document.querySelector('#messages table')?.textContent.includes('append')");
+    let row = browser.eval(
+        "[...document.querySelectorAll('#messages tr')].map((row) => [...row.cells].map((cell) => cell.textContent)) \
+         .find(([msg]) => msg === 'append')",
+    );
+    let [_, done, failed, abandoned, mean, p99] = &row.as_array().unwrap()[..] else { panic!("{row}") };
+    assert!(done.as_str().unwrap().replace(',', "").parse::<u64>().unwrap() > 0, "{row}");
+    assert_eq!((failed, abandoned), (&json!("0"), &json!("0")));
+    for time in [mean, p99] {
+        assert!(time.as_str().unwrap().ends_with('s'), "{row}");
+    }
     assert_eq!(browser.eval("document.activeElement.getAttribute('aria-expanded')"), "true");
     browser.press("Enter");
     browser.wait_for("document.getElementById('messages').hidden");
@@ -105,8 +200,14 @@ fn events_go_on_after_the_nodes_restart() {
     let addr = node.addr.clone();
     drop(node);
     browser.wait_for("document.body.dataset.connected === 'false'");
+    // It says that what stands there is old.
+    browser.wait_for("document.body.classList.contains('silent')");
+    assert_eq!(browser.eval("document.getElementById('state').textContent"), "no connection");
+    assert_eq!(browser.eval("document.getElementById('banner').hidden"), false);
+    assert_eq!(browser.eval(TOO_FAINT), json!([]));
     let _node = Node::listening(&addr);
     browser.eval("document.body.dataset.events = '0'");
     browser.wait_for("document.body.dataset.connected === 'true' && document.body.dataset.events >= 2");
     assert_eq!(browser.eval("document.getElementById('state').textContent"), "running");
+    assert_eq!(browser.eval("document.body.classList.contains('silent')"), false);
 }

@@ -9,7 +9,7 @@ const ACTORS = [
   { name: "verifier", tone: "--verify" }, { name: "pruner", tone: "--prune" },
 ];
 const fsync = (wal, tone) => ({
-  title: `fsync of the ${wal} log`, id: `fsync-${wal}`, unit: (value) => age(value), log: true,
+  title: wal === "qcs" ? "fsync of the QC log" : "fsync of the block log", id: `fsync-${wal}`, unit: (value) => age(value), log: true,
   series: [
     { name: "p50", tone, of: (point) => point.fsync[wal].p50 },
     { name: "p99", tone: "--execute", of: (point) => point.fsync[wal].p99 },
@@ -24,6 +24,9 @@ const CHARTS = [
   { title: "Latency since production, median", id: "latency", unit: (value) => age(value), log: true, series: STAGES.map((stage) => ({ ...stage, of: (point) => point.latency[stage.name] })) },
   { title: "Messages in the mailboxes", id: "mailbox", unit: (value) => number(value), series: ACTORS.map((actor) => ({ ...actor, of: (point) => point.mailbox[actor.name] })) },
 ];
+
+// A power of ten in the largest unit that is whole.
+const instant = (seconds) => (seconds < 1e-3 ? `${Math.round(seconds * 1e6)} µs` : seconds < 1 ? `${Math.round(seconds * 1e3)} ms` : `${number(seconds)} s`);
 
 // The powers of ten between two, at most five of them.
 function powers(low, high) {
@@ -82,7 +85,9 @@ export class Charts {
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
     const scaled = chart.series.some((series) => series.scale);
     shown.plot = new uPlot({
-      width: box.clientWidth, height: box.clientHeight, legend: { show: false }, cursor: { y: false, points: { size: 5 } }, padding: [8, scaled ? 0 : 10, 0, 0],
+      width: box.clientWidth, height: box.clientHeight, legend: { show: false },
+      // All charts show what was at the moment that one of them is pointed at.
+      cursor: { y: false, points: { size: 5 }, sync: { key: "time" }, drag: { x: false, y: false } }, hooks: { setCursor: [() => this.read(shown)] }, padding: [8, scaled ? 0 : 10, 0, 0],
       scales: {
         x: { range: () => this.range() },
         y: chart.log ? { distr: 3, range: decades } : { range: (plot, low, high) => [0, high > 0 ? high * 1.12 : 1] },
@@ -90,7 +95,7 @@ export class Charts {
       },
       axes: [
         { ...axis, size: 26, space: 80, values: (plot, splits) => splits.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB")) },
-        { ...axis, size: 62, space: 30, ...(chart.log ? { splits: (plot, at, low, high) => powers(low, high), filter: (plot, splits) => splits } : {}), values: (plot, splits) => splits.map((value) => chart.unit(value)) },
+        { ...axis, size: 62, space: 30, ...(chart.log ? { splits: (plot, at, low, high) => powers(low, high), filter: (plot, splits) => splits } : {}), values: (plot, splits) => splits.map((value) => (chart.log ? instant : chart.unit)(value)) },
         ...(scaled ? [{ ...axis, side: 1, scale: "batch", size: 40, space: 44, grid: { show: false } }] : []),
       ],
       series: [{}, ...chart.series.map((series) => ({ label: series.name, stroke: colour(series.tone), width: series.scale ? 1 : 1.6, dash: series.scale ? [3, 4] : undefined, scale: series.scale ?? "y", spanGaps: true, points: { show: false } }))],
@@ -127,11 +132,23 @@ export class Charts {
     for (const shown of this.shown) {
       if (shown.plot) shown.plot.setData(this.columns(shown.chart));
       else this.plot(shown);
-      shown.chart.series.forEach((series, at) => {
+      for (const series of shown.chart.series) {
         const value = newest ? series.of(newest) : null;
-        shown.values[at].textContent = value == null ? "–" : (series.unit ?? shown.chart.unit)(value);
         shown.figure.dataset[series.name.split(" ")[0]] = value == null ? "" : String(value);
-      });
+      }
+      this.read(shown);
     }
+  }
+
+  // Writes the values beside a chart's title: those of the moment that is pointed at, else the newest.
+  read(shown) {
+    const at = shown.plot?.cursor.idx;
+    const point = at == null ? this.points.at(-1) : this.points[at];
+    shown.chart.series.forEach((series, place) => {
+      const value = point ? series.of(point) : null;
+      shown.values[place].textContent = value == null ? "–" : (series.unit ?? shown.chart.unit)(value);
+    });
+    const when = at == null || !point ? "" : `at ${new Date(point.t * 1000).toLocaleTimeString("en-GB")}`;
+    document.getElementById("chart-time").textContent = when;
   }
 }

@@ -1,16 +1,19 @@
 // The live page: one connection, one event a second, everything on the page follows from it.
 
 import { Charts } from "/charts.js";
-import { age, bytes, duration, fill, pill, put, showActors, showLog, showLogs, showPipeline, showRecovery, text } from "/parts.js";
+import { age, bytes, duration, fill, pill, problems, put, showActors, showLog, showLogs, showPipeline, showRecovery, text } from "/parts.js";
 
 const charts = new Charts(document.getElementById("charts"));
+const SILENT_AFTER_SECONDS = 4;
 let entries = [];
 let heard = 0;
+let said = [];
 
 const tone = { running: "good", recovering: "warn", stopping: "warn", degraded: "bad", disk_full: "bad", stopped: "bad" };
 
 function show(now) {
   heard = Date.now();
+  document.body.classList.remove("silent");
   const status = now.status;
   const reasons = status.reasons;
   // What can be seen from outside goes before what State said last.
@@ -22,9 +25,10 @@ function show(now) {
   put("free", status.free_bytes == null ? "–" : bytes(status.free_bytes));
   put("memory", bytes(status.memory_bytes ?? 0));
   document.title = shown === "running" ? "Roadbed" : `${shown.replace("_", " ")} · Roadbed`;
-  banner(now);
-  showPipeline(status, now.stalled_seconds);
-  showActors(status, now.actors);
+  said = problems(now);
+  say(said);
+  showPipeline(status, now.stalled_seconds, now.point.blocks);
+  showActors(status, now.actors, now.point.t);
   charts.add(now.point);
   showLogs(now.logs);
   showRecovery(status, now.recovery);
@@ -33,22 +37,6 @@ function show(now) {
     showLog(entries);
   }
   document.body.dataset.events = String(Number(document.body.dataset.events ?? 0) + 1);
-}
-
-function banner(now) {
-  const { status, logs } = now;
-  const lines = status.reasons.map((reason) => ["bad", sentence(reason)]);
-  for (const [wal, log] of Object.entries(logs)) {
-    if (log.poisoned) lines.push(["bad", `The ${wal} log is poisoned by a failed write: it is opened again from its durable point.`]);
-    if (log.corruptions) lines.push(["bad", `Damage was found in the ${wal} log: stop the node and run roadbed verify.`]);
-    if (log.repaired_bytes) lines.push(["warn", `The last start cut ${bytes(log.repaired_bytes)} of a torn write off the ${wal} log.`]);
-  }
-  if (status.recovered?.lost) lines.push(["bad", sentence(status.recovered.lost)]);
-  say(lines);
-}
-
-function sentence(reason) {
-  return reason + (/[.!?]$/.test(reason) ? "" : ".");
 }
 
 function say(lines) {
@@ -79,10 +67,12 @@ function connect() {
 }
 
 setInterval(() => {
-  const silent = Date.now() - heard;
-  if (heard && silent > 4000) {
+  const silent = (Date.now() - heard) / 1000;
+  if (heard && silent > SILENT_AFTER_SECONDS) {
+    document.body.classList.add("silent");
+    document.title = "no connection · Roadbed";
     pill(document.getElementById("state"), "no connection", "bad");
-    say([["bad", `Nothing heard from the node for ${age(silent / 1000)}. This page connects again by itself.`]]);
+    say([["bad", `Nothing heard from the node for ${age(silent)}: what stands here is what it said last. This page connects again by itself.`], ...said]);
   }
 }, 1000);
 

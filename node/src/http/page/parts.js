@@ -52,49 +52,83 @@ export function duration(seconds) {
   return `${whole} s`;
 }
 
+// ---- banner ----
+
+// A repair is news for an hour; after that the recovery report tells it.
+const REPAIR_TOLD_SECONDS = 3600;
+
+function sentence(reason) {
+  // A name stays as it is.
+  const begin = /^(it|the) /.test(reason) ? reason[0].toUpperCase() + reason.slice(1) : reason;
+  return begin + (/[.!?]$/.test(reason) ? "" : ".");
+}
+
+// What an operator has to know: how bad it is, and a sentence.
+export function problems({ status, logs, recovery }) {
+  const recovering = status.state === "recovering";
+  const lines = status.reasons.map((reason) => [recovering ? "warn" : "bad", sentence(reason)]);
+  if (recovering) lines.push(["warn", `${Math.round(recovery.progress * 100)} % of what it has to read has been read.`]);
+  for (const [wal, log] of Object.entries(logs)) {
+    if (log.poisoned) lines.push(["bad", `The ${wal} log is poisoned by a failed write: it is opened again from its durable point.`]);
+    if (log.corruptions) lines.push(["bad", `Damage was found in the ${wal} log: stop the node and run roadbed verify.`]);
+    if (log.repaired_bytes && status.elapsed_seconds < REPAIR_TOLD_SECONDS) lines.push(["warn", `The last start cut ${bytes(log.repaired_bytes)} of a torn write off the ${wal} log.`]);
+  }
+  if (status.recovered?.lost) lines.push(["bad", sentence(status.recovered.lost)]);
+  return lines;
+}
+
 // ---- pipeline ----
 
 const STALLED_AFTER_SECONDS = 5;
 const SEGMENTS = [
-  { key: "retained", label: "executed, retained", from: "first", to: "next_app_proposal", tone: "--prune" },
-  { key: "execute", label: "durable, to execute", from: "next_app_proposal", to: "next_block_to_persist", tone: "--execute", stage: "execute" },
-  { key: "persist", label: "to make durable", from: "next_block_to_persist", to: "next_block", tone: "--persist", stage: "persist" },
-  { key: "missing", label: "blocks to come", from: "next_block", to: "next_qc", tone: "--receive", stage: "receive" },
+  { key: "retained", label: "executed, retained", from: "first", to: "next_app_proposal", tone: "--prune", leaves: "prune", left: "pruned" },
+  { key: "execute", label: "durable, to execute", from: "next_app_proposal", to: "next_block_to_persist", tone: "--execute", stage: "execute", leaves: "execute", left: "executed" },
+  { key: "persist", label: "to make durable", from: "next_block_to_persist", to: "next_block", tone: "--persist", stage: "persist", leaves: "persist", left: "made durable" },
+  { key: "missing", label: "blocks to come", from: "next_block", to: "next_qc", tone: "--receive", stage: "receive", leaves: "receive", left: "received" },
 ];
-const CURSORS = ["first", "next_app_proposal", "next_block_to_persist", "next_block", "next_qc"];
 
-export function showPipeline(status, stalledSeconds) {
+// A cursor stands where a stretch begins, and the last one where the last ends.
+function cursor(name) {
+  const mark = document.createElement("div");
+  const value = text("dd", "–");
+  value.id = `cursor-${name}`;
+  mark.append(text("dt", name), value);
+  return mark;
+}
+
+function stretch(segment, at) {
+  const item = document.createElement("li");
+  item.dataset.segment = segment.key;
+  item.style.setProperty("--tone", `var(${segment.tone})`);
+  const run = text("div", "", "run");
+  run.append(text("b", "–"), text("span", "", "rate"), text("span", segment.label, "what"));
+  const cursors = document.createElement("dl");
+  cursors.append(cursor(segment.from));
+  if (at === SEGMENTS.length - 1) cursors.append(cursor(segment.to));
+  item.append(run, cursors);
+  return item;
+}
+
+export function showPipeline(status, stalledSeconds, blocksPerSecond) {
   const axis = document.getElementById("axis");
-  if (!axis.children.length) {
-    fill(axis, SEGMENTS.map((segment) => {
-      const item = document.createElement("li");
-      item.dataset.segment = segment.key;
-      item.style.setProperty("--tone", `var(${segment.tone})`);
-      item.append(text("b", "–"), text("span", segment.label));
-      return item;
-    }));
-    fill(document.getElementById("cursors"), CURSORS.map((cursor) => {
-      const row = document.createElement("div");
-      const value = text("dd", "–");
-      value.id = `cursor-${cursor}`;
-      row.append(text("dt", cursor), value);
-      return row;
-    }));
-  }
+  if (!axis.children.length) fill(axis, SEGMENTS.map(stretch));
   if (status.next_qc == null) return;
   SEGMENTS.forEach((segment, at) => {
     const lag = status[segment.to] - status[segment.from];
     const item = axis.children[at];
+    const [count, rate, what] = item.firstChild.children;
     const still = stalledSeconds[segment.stage] ?? 0;
     const stalled = lag > 0 && still > STALLED_AFTER_SECONDS;
-    set(item.children[0], number(lag));
+    set(count, number(lag));
+    set(rate, `${number(blocksPerSecond[segment.leaves] ?? 0)}/s`);
     const buffered = segment.key === "missing" && status.buffered_blocks ? `, ${number(status.buffered_blocks)} above a gap` : "";
-    set(item.children[1], stalled ? `${segment.label}: stalled for ${age(still)}` : segment.label + buffered);
+    set(what, stalled ? `stalled for ${age(still)}` : segment.label + buffered);
     item.style.flexGrow = String(1 + Math.sqrt(lag));
     item.className = [lag ? "" : "idle", segment.key === "missing" && lag ? "gap" : "", stalled ? "stalled" : ""].join(" ").trim();
-    item.title = `${segment.from} to ${segment.to}: ${number(lag)} blocks`;
+    item.firstChild.title = `${segment.from} to ${segment.to}: ${number(lag)} blocks, ${segment.label}; ${rate.textContent} are ${segment.left}`;
+    put(`cursor-${segment.from}`, number(status[segment.from]));
   });
-  for (const cursor of CURSORS) put(`cursor-${cursor}`, number(status[cursor]));
+  put("cursor-next_qc", number(status.next_qc));
 }
 
 // ---- supervision ----
@@ -106,6 +140,7 @@ const STUCK_AFTER_SECONDS = 3;
 const cards = {};
 let chosen = null;
 let newest = null;
+let before = null;
 
 function card(actor) {
   const button = document.createElement("button");
@@ -135,7 +170,15 @@ function card(actor) {
   return button;
 }
 
-export function showActors(status, actors) {
+// The share of the time since the last look that an actor's handlers ran, all its threads together.
+function busy(actor, t) {
+  const earlier = before?.actors[actor].busy_seconds;
+  const passed = t - (before?.t ?? t);
+  if (!(passed > 0) || newest[actor].busy_seconds < earlier) return "";
+  return `${Math.round(((newest[actor].busy_seconds - earlier) / passed) * 100)} % busy`;
+}
+
+export function showActors(status, actors, t) {
   newest = actors;
   const tree = document.getElementById("tree");
   if (!tree.children.length) {
@@ -161,9 +204,11 @@ export function showActors(status, actors) {
     shown.bar.className = full > 0.9 ? "high" : "";
     set(shown.mailbox, `${number(seen.mailbox)} of ${number(seen.capacity)} messages`);
     const backoff = seen.backoff_seconds > 0 ? `next life in ${age(seen.backoff_seconds)}` : "";
-    set(shown.running, backoff || (seen.current_seconds > 0.001 ? `at work for ${age(seen.current_seconds)}` : "idle"));
+    set(shown.running, backoff || (seen.current_seconds > 0.1 ? `at work for ${age(seen.current_seconds)}` : busy(actor, t)));
     set(shown.error, worker?.last_error ? `last error: ${worker.last_error}` : "no error so far");
+    shown.error.title = worker?.last_error ?? "";
   }
+  before = { t, actors };
   showMessages();
 }
 
@@ -174,7 +219,7 @@ function showMessages() {
   const table = document.createElement("table");
   table.append(text("caption", `Messages of ${NAMES[chosen]}`));
   const head = table.createTHead().insertRow();
-  for (const name of ["message", "done", "failed", "abandoned", "mean time"]) {
+  for (const name of ["message", "done", "failed", "abandoned", "mean time", "p99 time"]) {
     const cell = text("th", name);
     cell.scope = "col";
     head.append(cell);
@@ -182,8 +227,8 @@ function showMessages() {
   const body = table.createTBody();
   for (const row of newest[chosen].messages) {
     const cells = body.insertRow();
-    const mean = row.mean_seconds == null ? "–" : age(row.mean_seconds);
-    for (const value of [row.msg, number(row.ok), number(row.error), number(row.abandoned), mean]) cells.append(text("td", value));
+    const times = [row.mean_seconds, row.p99_seconds].map((seconds) => (seconds == null ? "–" : age(seconds)));
+    for (const value of [row.msg, number(row.ok), number(row.error), number(row.abandoned), ...times]) cells.append(text("td", value));
   }
   fill(box, [table]);
 }
@@ -211,7 +256,7 @@ export function showLogs(logs) {
       ["segments", number(log.segments)],
       ["size", bytes(log.bytes)],
       ["written", bytes(log.written_bytes)],
-      ["not durable yet", `${number(log.pending)} records`],
+      ["not durable yet", `${number(log.pending)} record${log.pending === 1 ? "" : "s"}`],
       ["truncations", number(log.truncations)],
       ["failed operations", number(log.errors), log.errors > 0],
       ["damage found", number(log.corruptions), log.corruptions > 0],
