@@ -327,11 +327,6 @@ impl Core {
         self.chain.cursors()
     }
 
-    /// A block, if it is in memory.
-    pub fn block(&self, number: BlockNumber) -> Option<&VerifiedBlock> {
-        self.chain.block(number)
-    }
-
     /// The blocks of a range that are in memory, in their order.
     pub fn blocks(&self, range: Range<BlockNumber>) -> impl Iterator<Item = &VerifiedBlock> {
         self.chain.blocks(range)
