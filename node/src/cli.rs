@@ -156,13 +156,16 @@ pub(crate) struct RunArgs {
     /// Bytes of a log's segment files; for tests, which want many small ones
     #[arg(long, env = "ROADBED_SEGMENT_BYTES", value_name = "N", hide = true)]
     pub(crate) segment_bytes: Option<u64>,
+    /// Be killed when this process, which has started it, ends; for crash-test
+    #[arg(long, hide = true, value_name = "PID")]
+    pub(crate) end_with: Option<u32>,
     /// Print the run's summary as JSON, the last line on stdout
     #[arg(long, env = "ROADBED_JSON")]
     pub(crate) json: bool,
 }
 
 impl Command {
-    /// The word on the command line, which is also in the schema of its report.
+    /// The word on the command line.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Run(_) => "run",
@@ -179,6 +182,14 @@ impl Command {
             Self::CrashTest(_) => "crash-test",
             Self::Config(_) => "config",
             Self::Completions { .. } => "completions",
+        }
+    }
+
+    /// The schema of its report, also where that only says why there is none.
+    pub(crate) fn schema(&self) -> String {
+        match self {
+            Self::Inspect(args) => args.schema().to_owned(),
+            command => schema_of(command.name()),
         }
     }
 
@@ -200,5 +211,14 @@ impl Command {
             Self::Config(args) => args.run().json,
             Self::Completions { .. } => false,
         }
+    }
+}
+
+/// The schema of a command's report.
+pub(crate) fn schema_of(command: &str) -> String {
+    match command {
+        // `roadbed.bench` is the report of `make bench`.
+        "bench" => "roadbed.disk/1".to_owned(),
+        command => format!("roadbed.{command}/1"),
     }
 }

@@ -27,14 +27,14 @@ fn main() -> ExitCode {
         Err(Fault::Flags(error)) => return refuse_flags(&error),
         Err(Fault::File(error)) => {
             if wants_json() {
-                tell_json(&command_name(), error.code(), &error.to_string(), None);
+                refuse_json(error.code(), &error.to_string());
             }
             tell(&error, None);
             return error.code().into();
         }
     };
     logging::install(cli.log_format);
-    let (name, json) = (cli.command.name(), cli.command.json());
+    let json = cli.command.json() && !matches!(cli.command, Command::Run(_));
     let (outcome, dir) = match &cli.command {
         Command::Run(args) => {
             let system = actix::System::new();
@@ -45,13 +45,13 @@ fn main() -> ExitCode {
         Command::Repair(args) => (tools::repair::repair(args), Some(&args.common.dir)),
         Command::Rollback(args) => (tools::rollback::rollback(args), Some(&args.common.dir)),
         Command::Truncate(args) => (tools::rollback::truncate(args), Some(&args.common.dir)),
-        Command::Backup(args) => (tools::backup::backup(args), None),
+        Command::Backup(args) => (tools::backup::backup(args), Some(&args.dir)),
         Command::Export(args) => (tools::export::export(args), Some(&args.dir)),
-        Command::Import(args) => (tools::import::import(args), None),
+        Command::Import(args) => (tools::import::import(args), Some(&args.dir)),
         Command::Status(args) => (tools::status::status(args), None),
         Command::Bench(args) => (tools::bench::bench(args), None),
         Command::CrashTest(args) => (tools::crash_test::crash_test(args), Some(&args.dir)),
-        Command::Config(args) => (tools::config::config(args, &settings), None),
+        Command::Config(args) => (tools::config::config(args, &settings), Some(&args.run().dir)),
         Command::Completions { shell } => (completions(*shell), None),
     };
     match outcome {
@@ -59,8 +59,8 @@ fn main() -> ExitCode {
         Err(error) => {
             let next = error.next_command(dir.map(PathBuf::as_path));
             // A run has printed its summary already.
-            if json && name != "run" {
-                tell_json(name, error.code(), &error.to_string(), next.as_deref());
+            if json {
+                tell_json(&cli.command.schema(), error.code(), &error.to_string(), next.as_deref());
             }
             tell(&error, next);
             error.code().into()
@@ -82,7 +82,7 @@ fn refuse_flags(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && wants_json() {
         let text = error.to_string();
         let told = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
-        tell_json(&command_name(), Code::Usage, told, None);
+        refuse_json(Code::Usage, told);
     }
     // Nobody reads it, or there is nothing more to be done about it.
     let _ = error.print();
@@ -93,17 +93,22 @@ fn wants_json() -> bool {
     std::env::args_os().any(|word| word == "--json")
 }
 
-fn command_name() -> String {
-    std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_else(|| "usage".to_owned())
+/// What a command prints that was refused before it began: a run its summary all the same.
+fn refuse_json(code: Code, error: &str) {
+    let named = std::env::args().nth(1).filter(|word| !word.starts_with('-'));
+    match named.as_deref() {
+        // The exit code tells it as well.
+        Some("run") => drop(output::result(&run::refused(code, error))),
+        named => tell_json(&cli::schema_of(named.unwrap_or("usage")), code, error, None),
+    }
 }
 
-fn tell_json(name: &str, code: Code, error: &str, next: Option<&str>) {
-    let schema = format!("roadbed.{name}/1");
+fn tell_json(schema: &str, code: Code, error: &str, next: Option<&str>) {
     let report = serde_json::json!({
-        "schema": schema, "result": code.name(), "code": code as u8, "error": error, "stop_reason": error, "next": next,
+        "schema": schema, "result": code.name(), "code": code as u8, "error": error, "next": next,
     });
     // The exit code tells it as well.
-    let _ = output::result(&report.to_string());
+    drop(output::result(&report.to_string()));
 }
 
 fn tell(error: &NodeError, next_command: Option<String>) {

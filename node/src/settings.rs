@@ -16,7 +16,7 @@ use crate::exit::NodeError;
 /// The variable that names the file.
 const CONFIG_ENV: &str = "ROADBED_CONFIG";
 /// Settings of the command line itself, not of a run.
-const NOT_IN_FILE: [&str; 3] = ["config", "json", "help"];
+const NOT_IN_FILE: [&str; 5] = ["config", "json", "help", "rehearse", "end_with"];
 
 /// One setting.
 #[derive(Clone, Debug, Serialize)]

@@ -95,10 +95,7 @@ pub fn prepare(
         detail: format!("{}: {error}", path.display()),
     };
     // A directory of something else gets nothing, not even a lock; nor does that of another chain.
-    refuse_foreign(&**storage, paths)?;
-    if let Some(marker) = read_marker(&**storage, paths)? {
-        marker.check(paths, committee)?;
-    }
+    identify(&**storage, paths, committee)?;
     storage.create_dir(&paths.dir).map_err(|error| failed(&paths.dir, &error))?;
     let lock = storage.lock(&paths.lock()).map_err(|fault| match fault {
         LockFault::Held(holder) => StartError::InUse { path: paths.dir.clone(), holder: name_holder(holder) },
@@ -120,6 +117,23 @@ pub fn prepare(
         }
     }
     Ok(lock)
+}
+
+/// Refuses a directory of something else or of another chain, without a lock. Answers its marker, where it has one.
+///
+/// # Errors
+/// Foreign, of a newer format, or what the storage says. Nothing was written.
+pub fn identify(
+    storage: &dyn Storage,
+    paths: &StorePaths,
+    committee: &Committee,
+) -> Result<Option<Marker>, StartError> {
+    refuse_foreign(storage, paths)?;
+    let marker = read_marker(storage, paths)?;
+    if let Some(marker) = &marker {
+        marker.check(paths, committee)?;
+    }
+    Ok(marker)
 }
 
 /// The directory that holds a directory's entry.

@@ -36,7 +36,7 @@ use prometheus::Registry;
 use roadbed::supervision::{Faults, FaultyStorage};
 use roadbed::{Builder, Config, RetentionPolicy, Roadbed};
 use roadbed_messages::BlockNumber;
-use roadbed_messages::api::{Cursors, Recovered};
+use roadbed_messages::api::{Cursors, Recovered, RunState};
 use roadbed_wal::FileSystem;
 use tokio::sync::watch;
 
@@ -72,6 +72,11 @@ pub(crate) async fn run(args: &RunArgs) -> Result<Code, NodeError> {
     };
     let outcome = run.live().await;
     run.finish(outcome).await
+}
+
+/// The summary of a run whose flags are refused, as JSON.
+pub(crate) fn refused(code: Code, why: &str) -> String {
+    Summary::refused(0, code.name(), why.to_owned()).json()
 }
 
 /// Checks flags and directory as a start would, and starts nothing.
@@ -144,6 +149,9 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     /// Everything that can refuse, then the start.
     async fn begin(args: &'a RunArgs) -> Result<Self, NodeError> {
+        if let Some(parent) = args.end_with {
+            preflight::end_with(parent)?;
+        }
         let plan = Arc::new(check(args)?);
         let signals = Signals::install()?;
         preflight::raise_open_files();
@@ -313,11 +321,16 @@ impl<'a> Run<'a> {
 
     /// Notes where the run got to. After the end of the data layer that is what progress saw last.
     async fn take_stock(&mut self, remains: Remains) {
-        let status = self.roadbed.status().await.ok().or(remains.status);
+        let status = self.roadbed.status().await;
+        let ended = status.as_ref().err().map(ToString::to_string);
+        let status = status.ok().or(remains.status);
         let restarts = status.as_ref().map_or_else(Restarts::default, |status| Restarts::of(&status.workers));
         if let Some(status) = &status {
             self.summary.set_cursors(&status.cursors);
             self.summary.set_health(status.state.name(), &status.reasons);
+        }
+        if let Some(reason) = ended {
+            self.summary.set_health(RunState::Stopped.name(), &[reason]);
         }
         self.summary.set_events(restarts, remains.rejected, remains.chaos);
     }

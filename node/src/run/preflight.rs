@@ -1,16 +1,19 @@
 //! What is looked at before anything is started or written.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use roadbed::store::{StorePaths, write_committee};
 use roadbed_messages::Committee;
 use roadbed_wal::FileSystem;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{
+    Pid, Resource, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 
 use super::ack_log::Lines;
 use crate::cli::RunArgs;
 use crate::exit::NodeError;
 use crate::output;
+use crate::tools::files::real;
 
 /// Refuses flags that can't be, alone or together.
 ///
@@ -24,7 +27,7 @@ pub(crate) fn check(args: &RunArgs) -> Result<(), NodeError> {
         )));
     }
     if let Some(ack_log) = &args.ack_log {
-        if !args.in_memory && absolute(ack_log).starts_with(absolute(&args.dir)) {
+        if !args.in_memory && real(ack_log).starts_with(real(&args.dir)) {
             return Err(NodeError::Usage(format!(
                 "--ack-log {}: it lies inside --dir {}, which is for the store alone; choose a file outside",
                 ack_log.display(),
@@ -48,19 +51,6 @@ pub(crate) fn check(args: &RunArgs) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// The path without links and relative parts, as far as it exists.
-fn absolute(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut missing = Vec::new();
-    for parent in path.ancestors() {
-        if let Ok(real) = parent.canonicalize() {
-            return missing.iter().rev().fold(real, |path, part| path.join(part));
-        }
-        missing.extend(parent.file_name().map(ToOwned::to_owned));
-    }
-    path
-}
-
 /// Writes `committee.json` again where it is missing: the marker says that this is its committee.
 ///
 /// # Errors
@@ -81,4 +71,18 @@ pub(crate) fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "can't raise the limit of open files: a large committee may lack sockets");
     }
+}
+
+/// Has the system kill this process as soon as its parent ends, however that ends.
+///
+/// # Errors
+/// When the parent has ended already, or what the system says.
+pub(crate) fn end_with(parent: u32) -> Result<(), NodeError> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| NodeError::io("follow the parent process", error.into()))?;
+    // Whoever ended before that sends no signal any more.
+    if getppid().map(Pid::as_raw_pid).and_then(|found| u32::try_from(found).ok()) == Some(parent) {
+        return Ok(());
+    }
+    Err(NodeError::Failed(format!("--end-with {parent}: that process is not the parent, or has ended")))
 }

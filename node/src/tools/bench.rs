@@ -3,9 +3,11 @@
 //! A validator's promise costs one durable write a QC in each of two logs, at the same time: so two logs are written side by
 //! side, with the engine that a node uses, first in groups as QCs bring them, then in the largest ones.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use clap::Args;
 use roadbed_wal::{Entry, FileSystem, Log, LogOptions, StreamId, WalError};
 use serde::Serialize;
 
+use super::interrupt;
 use super::report::{bytes, print};
 use crate::exit::{Code, NodeError};
 
@@ -95,13 +98,15 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Code, NodeError> {
             bytes(ROOM_BYTES)
         )));
     }
+    let interrupted = interrupt::catch()?;
     let scratch = Scratch::make(&args.dir).map_err(failed)?;
     let qc_bytes = args.block_bytes.saturating_mul(args.blocks_per_qc).clamp(1, GROUP_BYTES_MAX);
     let mut logs = [scratch.log("qcs")?, scratch.log("blocks")?];
     let direct_io = logs[0].writes_directly();
     let half = args.duration / 2;
-    let Measured { mut syncs, syncs_per_s: qcs_per_s, .. } = side_by_side(&mut logs, qc_bytes, half)?;
-    let Measured { bytes_per_s, .. } = side_by_side(&mut logs, GROUP_BYTES_MAX, half)?;
+    let Measured { mut syncs, syncs_per_s: qcs_per_s, .. } =
+        side_by_side(&mut logs, qc_bytes, half, &interrupted)?;
+    let Measured { bytes_per_s, .. } = side_by_side(&mut logs, GROUP_BYTES_MAX, half, &interrupted)?;
     drop(logs);
     syncs.sort_unstable();
     let at = |part: f64| {
@@ -142,28 +147,46 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Code, NodeError> {
     Ok(if verdict == "too_slow" { Code::Failure } else { Code::Clean })
 }
 
+const SCRATCH: &str = ".roadbed-bench-";
+
 /// A directory that goes away with everything in it.
-struct Scratch(PathBuf);
+struct Scratch {
+    path: PathBuf,
+    /// Its lock: nobody takes it for one that was left behind.
+    _alive: File,
+}
 
 impl Scratch {
+    /// Makes one in `dir`, and removes those there that a measurement left which was killed.
     fn make(dir: &Path) -> io::Result<Self> {
-        let scratch = dir.join(format!(".roadbed-bench-{}", std::process::id()));
-        std::fs::create_dir(&scratch)?;
-        Ok(Self(scratch))
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            let named = path.file_name().and_then(|name| name.to_str());
+            let left = named.is_some_and(|name| name.starts_with(SCRATCH))
+                && File::open(&path).is_ok_and(|left| left.try_lock().is_ok());
+            if left {
+                std::fs::remove_dir_all(&path)?;
+            }
+        }
+        let path = dir.join(format!("{SCRATCH}{}", std::process::id()));
+        std::fs::create_dir(&path)?;
+        let alive = File::open(&path)?;
+        alive.lock()?;
+        Ok(Self { path, _alive: alive })
     }
 
     fn log(&self, name: &str) -> Result<Log, WalError> {
         let stream = StreamId { chain: [0; 32], kind: *b"bench\0\0\0" };
         let options =
             LogOptions { segment_bytes: SEGMENT_BYTES, pool_segments: 2, ..LogOptions::new(stream) };
-        Log::create(Arc::new(FileSystem), &self.0.join(name), options, 0)
+        Log::create(Arc::new(FileSystem), &self.path.join(name), options, 0)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            crate::output::note(&format!("{}: {error}; remove it by hand", self.0.display()));
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            crate::output::note(&format!("{}: {error}; remove it by hand", self.path.display()));
         }
     }
 }
@@ -190,9 +213,15 @@ impl Measured {
 }
 
 /// Writes groups of this size into both logs at once.
-fn side_by_side(logs: &mut [Log; 2], group: u64, time: Duration) -> Result<Measured, NodeError> {
+fn side_by_side(
+    logs: &mut [Log; 2],
+    group: u64,
+    time: Duration,
+    interrupted: &AtomicBool,
+) -> Result<Measured, NodeError> {
     let [qcs, blocks] = thread::scope(|scope| {
-        let threads = logs.each_mut().map(|log| scope.spawn(move || write_groups(log, group, time)));
+        let threads =
+            logs.each_mut().map(|log| scope.spawn(move || write_groups(log, group, time, interrupted)));
         threads.map(|thread| {
             thread
                 .join()
@@ -203,7 +232,12 @@ fn side_by_side(logs: &mut [Log; 2], group: u64, time: Duration) -> Result<Measu
 }
 
 /// Answers how long each sync took, and all of it.
-fn write_groups(log: &mut Log, group: u64, time: Duration) -> Result<(Vec<Duration>, Duration), NodeError> {
+fn write_groups(
+    log: &mut Log,
+    group: u64,
+    time: Duration,
+    interrupted: &AtomicBool,
+) -> Result<(Vec<Duration>, Duration), NodeError> {
     let entry_bytes = group.min(ENTRY_BYTES);
     // Content that no disk can shorten.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -216,6 +250,11 @@ fn write_groups(log: &mut Log, group: u64, time: Duration) -> Result<(Vec<Durati
     let noise: Vec<u8> = noise.collect();
     let (began, mut syncs) = (Instant::now(), Vec::new());
     while syncs.is_empty() || began.elapsed() < time {
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(NodeError::Failed(
+                "interrupted before the measurement was over: no verdict".to_owned(),
+            ));
+        }
         let mut left = group;
         let started = Instant::now();
         while left > 0 {

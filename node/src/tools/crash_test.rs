@@ -156,7 +156,8 @@ impl Node {
         let failed = |error| NodeError::io("start the node", error);
         let program = std::env::current_exe().map_err(failed)?;
         let mut child = Command::new(program)
-            .args(["run", "--rate", "0", "--json", "--seed", &args.seed.to_string(), "--dir"])
+            .args(["run", "--rate", "0", "--json", "--seed", &args.seed.to_string()])
+            .args(["--end-with", &std::process::id().to_string(), "--dir"])
             .arg(&args.dir)
             .arg("--ack-log")
             .arg(acks)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::records::Raw;
 
 /// The schema of the first line.
-pub(crate) const SCHEMA: &str = "roadbed.export/1";
+pub(crate) const SCHEMA: &str = "roadbed.lines/1";
 /// A line of a block with all its transactions in hexadecimal, and some room.
 const LINE_BYTES_MAX: u64 = 160 << 20;
 

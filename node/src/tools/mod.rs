@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod crash_test;
 pub(crate) mod export;
 pub(crate) mod facts;
+pub(crate) mod files;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod mutate;
@@ -19,6 +20,7 @@ pub(crate) mod verify;
 
 mod archive;
 mod deep;
+mod interrupt;
 mod lines;
 mod meter;
 mod records;

@@ -2,7 +2,7 @@
 //! backs up what goes, changes, and verifies again. `--dry-run` stops after the proof, and has written nothing.
 
 use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -14,6 +14,7 @@ use roadbed_wal::{FileSystem, Judged, LockGuard, Log, LogOptions, Storage};
 use serde::Serialize;
 
 use super::facts::{judge, log_facts};
+use super::files::failed;
 use super::read_only::{ReadOnly, lock};
 use super::report::print;
 use super::store::Store;
@@ -164,7 +165,7 @@ impl Seen {
     ///
     /// # Errors
     /// In use, no store, damaged, or without its committee.
-    pub(crate) fn of(dir: &std::path::Path) -> Result<Self, NodeError> {
+    pub(crate) fn of(dir: &Path) -> Result<Self, NodeError> {
         let store = Store::open(dir)?;
         let held = lock(&store.paths)?;
         let committee = store.committee()?.clone();
@@ -273,13 +274,12 @@ pub(crate) fn with_segments(options: LogOptions, segment_bytes: Option<u64>) -> 
     LogOptions { segment_bytes: segment_bytes.unwrap_or(options.segment_bytes), ..options }
 }
 
-/// The first name in `DIR/aside` that is free: `NAME-1`, `NAME-2`, …; the directory is made.
+/// The first name in a directory that is free: `NAME-1`, `NAME-2`, …; the directory is made.
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn aside_name(store: &Store, name: &str, suffix: &str) -> Result<PathBuf, NodeError> {
-    let aside = store.paths.aside();
-    FileSystem.create_dir(&aside).map_err(|error| NodeError::io(aside.display().to_string(), error))?;
+pub(crate) fn aside_name(aside: &Path, name: &str, suffix: &str) -> Result<PathBuf, NodeError> {
+    FileSystem.create_dir(aside).map_err(failed(aside))?;
     let free = (1_u64..).map(|nth| aside.join(format!("{name}-{nth}{suffix}"))).find(|path| !path.exists());
     free.ok_or_else(|| NodeError::Failed(format!("{} has no free name", aside.display())))
 }

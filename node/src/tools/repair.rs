@@ -9,9 +9,6 @@
 //! | the QC log is lost | both logs are moved aside and start anew |
 //! | damage to what had been durable | refused: only a backup or the peers have it |
 
-use std::fs;
-use std::path::Path;
-
 use clap::Args;
 use roadbed::store::{StorePaths, write_marker};
 use roadbed::{Config, Roadbed};
@@ -19,6 +16,7 @@ use roadbed_messages::api::{StartError, WalKind};
 use roadbed_wal::{FileSystem, Storage};
 
 use super::facts::{NextStart, log_facts, oldest_qc_end};
+use super::files::{copy, failed, sync};
 use super::mutate::{Extent, MutateArgs, Report, Seen, aside_name};
 use super::read_only::{ReadOnly, lock};
 use super::store::{Store, read_any_committee};
@@ -135,22 +133,15 @@ fn save(seen: &Seen) -> Result<Option<std::path::PathBuf>, NodeError> {
     if seen.torn_bytes() == 0 {
         return Ok(None);
     }
-    let target = aside_name(&seen.store, "repair", "")?;
+    let target = aside_name(&seen.store.paths.aside(), "repair", "")?;
     for (wal, judged) in [(WalKind::Qcs, &seen.qcs), (WalKind::Blocks, &seen.blocks)] {
         let last = judged.try_reader().and_then(|reader| reader.segments().pop());
         if let (Some(last), true) = (last, judged.facts().torn_bytes > 0) {
-            copy_durably(&last.path, &target.join(wal.name()))?;
+            let dir = target.join(wal.name());
+            FileSystem.create_dir(&dir).map_err(failed(&dir))?;
+            copy(&last.path, &dir.join(last.path.file_name().unwrap_or_default()))?;
+            sync(&dir)?;
         }
     }
     Ok(Some(target))
-}
-
-/// Copies a file into a directory, which is made, and makes both durable.
-fn copy_durably(file: &Path, dir: &Path) -> Result<(), NodeError> {
-    let failed = |path: &Path, error| NodeError::io(path.display().to_string(), error);
-    FileSystem.create_dir(dir).map_err(|error| failed(dir, error))?;
-    let to = dir.join(file.file_name().unwrap_or_default());
-    fs::copy(file, &to).map_err(|error| failed(&to, error))?;
-    fs::File::open(&to).and_then(|file| file.sync_all()).map_err(|error| failed(&to, error))?;
-    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| failed(dir, error))
 }

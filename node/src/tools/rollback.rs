@@ -2,6 +2,7 @@
 //! as an archive in `aside/` first.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use roadbed_messages::{BlockNumber, VerifiedQc, codec, verify_block, verify_qc};
 
 use super::archive::Header;
 use super::export::write_archive;
+use super::files::remove;
 use super::mutate::{Extent, MutateArgs, Report, Seen, aside_name};
 use crate::exit::{Code, NodeError};
 
@@ -18,6 +20,9 @@ pub(crate) struct RollbackArgs {
     /// The block to end before: it becomes the first one missing
     #[arg(long, value_name = "N")]
     to: u64,
+    /// Where what goes is saved, such as a directory on another disk [default: DIR/aside]
+    #[arg(long, value_name = "PATH")]
+    aside: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: MutateArgs,
 }
@@ -28,6 +33,9 @@ pub(crate) struct TruncateArgs {
     /// The oldest block to keep
     #[arg(long, value_name = "N")]
     before: u64,
+    /// Where what goes is saved, such as a directory on another disk [default: DIR/aside]
+    #[arg(long, value_name = "PATH")]
+    aside: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: MutateArgs,
 }
@@ -40,6 +48,7 @@ pub(crate) fn rollback(args: &RollbackArgs) -> Result<Code, NodeError> {
     let (seen, extent) = Seen::of(&args.common.dir)?.sound()?;
     let Extent { first, next_block, next_qc } = extent;
     let to = args.to;
+    wants_blocks(&args.common, &extent)?;
     if to <= first.0 || to > next_block.0 {
         return Err(NodeError::Usage(format!(
             "--to {to}: {} holds blocks {first}..{next_block}; it must be from {} to {next_block}, for one block stays",
@@ -54,26 +63,28 @@ pub(crate) fn rollback(args: &RollbackArgs) -> Result<Code, NodeError> {
         qcs.get_by_key(kept.range().end.0)?.map_or(qcs.range().end, |entry| entry.index)..qcs.range().end;
     let mut report = Report::new("roadbed.rollback/1", &args.common, Some(extent));
     if to < next_block.0 || !dropped_qcs.is_empty() {
-        report.plan.push(format!("drop {} blocks from {to} on", next_block.0 - to));
-        report.plan.push(format!(
-            "drop {} QCs above block {}; QCs go on at {}",
-            dropped_qcs.end - dropped_qcs.start,
-            kept.range().end.0.saturating_sub(1),
-            kept.range().end
-        ));
+        if to < next_block.0 {
+            report.plan.push(format!("drop {} blocks from {to} on", next_block.0 - to));
+        }
+        if !dropped_qcs.is_empty() {
+            report.plan.push(format!(
+                "drop {} QCs above block {}; QCs go on at {}",
+                dropped_qcs.end - dropped_qcs.start,
+                kept.range().end.0.saturating_sub(1),
+                kept.range().end
+            ));
+        }
         report.plan.push("a validator that voted on these blocks must not vote on them again".to_owned());
     }
     if report.ends_before(&args.common)? {
         return Ok(Code::Clean);
     }
-    if to < next_block.0 {
-        report.saved = Some(save(&seen, "rollback", to..next_block.0)?);
-    } else {
-        report.saved = Some(save(&seen, "rollback", kept.range().end.0..next_qc.0)?);
-    }
+    let gone = if to < next_block.0 { to..next_block.0 } else { kept.range().end.0..next_qc.0 };
+    report.saved = Some(save(&seen, args.aside.as_deref(), "rollback", gone)?);
     let mut owned = seen.into_owned(&args.common)?;
-    owned.blocks.truncate_after(to)?;
+    // QCs first: should this end in between, no start goes on with what was to be dropped.
     owned.qcs.truncate_after(dropped_qcs.start)?;
+    owned.blocks.truncate_after(to)?;
     owned.close()?;
     report.finish(&args.common)
 }
@@ -86,6 +97,7 @@ pub(crate) fn truncate(args: &TruncateArgs) -> Result<Code, NodeError> {
     let (seen, extent) = Seen::of(&args.common.dir)?.sound()?;
     let Extent { first, next_block, .. } = extent;
     let before = args.before;
+    wants_blocks(&args.common, &extent)?;
     if before > next_block.0.saturating_sub(1) {
         return Err(NodeError::Usage(format!(
             "--before {before}: {} holds blocks {first}..{next_block}; it must be at most {}, for one block stays",
@@ -104,12 +116,20 @@ pub(crate) fn truncate(args: &TruncateArgs) -> Result<Code, NodeError> {
     if report.ends_before(&args.common)? {
         return Ok(Code::Clean);
     }
-    report.saved = Some(save(&seen, "truncate", first.0..before)?);
+    report.saved = Some(save(&seen, args.aside.as_deref(), "truncate", first.0..before)?);
     let mut owned = seen.into_owned(&args.common)?;
     owned.blocks.truncate_before(before)?;
     owned.qcs.truncate_while(|end| end <= before)?;
     owned.close()?;
     report.finish(&args.common)
+}
+
+/// Wants at least one block, for one stays.
+fn wants_blocks(args: &MutateArgs, extent: &Extent) -> Result<(), NodeError> {
+    if extent.first < extent.next_block {
+        return Ok(());
+    }
+    Err(NodeError::Refused(format!("{} holds no block, so there is nothing to cut", args.dir.display())))
 }
 
 /// Verifies a block and its QC in full: the store is usable there. Answers the QC.
@@ -130,10 +150,21 @@ fn prove(seen: &Seen, number: BlockNumber) -> Result<VerifiedQc, NodeError> {
     Ok(qc)
 }
 
-/// Saves a range of blocks with their QCs in `aside/`.
-fn save(seen: &Seen, name: &str, range: Range<u64>) -> Result<std::path::PathBuf, NodeError> {
-    let path = aside_name(&seen.store, name, ".archive")?;
+/// Saves a range of blocks with their QCs in `aside/`, or in the directory that was named instead.
+fn save(seen: &Seen, aside: Option<&Path>, name: &str, range: Range<u64>) -> Result<PathBuf, NodeError> {
+    let aside = aside.map_or_else(|| seen.store.paths.aside(), Path::to_path_buf);
+    let path = aside_name(&aside, name, ".archive")?;
     let header = Header::new(&seen.committee, BlockNumber(range.start), BlockNumber(range.end));
-    write_archive(&path, &header, &seen.qcs.reader(), seen.blocks.try_reader().as_ref())?;
-    Ok(path)
+    match write_archive(&path, &header, &seen.qcs.reader(), seen.blocks.try_reader().as_ref()) {
+        Ok(_) => Ok(path),
+        Err(NodeError::Io { doing, error }) => {
+            // A part of it is of no use, and takes room.
+            remove(&path)?;
+            Err(NodeError::Failed(format!(
+                "{doing}: {error}; what goes is saved first, so nothing was changed: name a directory with more room \
+                 by --aside"
+            )))
+        }
+        Err(error) => Err(error),
+    }
 }

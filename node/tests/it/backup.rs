@@ -20,8 +20,9 @@ fn backups_under_load_verify_and_start() {
     let dest = place.path("backup");
     let mut next_block = 0;
     for round in 0..6 {
-        let acked = place.acked();
-        place.wait_for_acks(acked + 400, &mut node);
+        // The node is always past what the backup before this one holds.
+        let wanted = (place.acked() + 400).max(next_block + 1);
+        place.wait_for_acks(wanted, &mut node);
         // What was acknowledged before the backup began is in it, as far as it was not pruned.
         let acked = place.acked();
         let report = backup(&place, &dest);
@@ -243,4 +244,20 @@ fn a_segment_that_rots_in_the_backup_is_copied_again() {
     assert_eq!(code(&output(roadbed().arg("verify").arg(&dest))), 3);
     assert_eq!(number(&backup(&place, &dest), "kept"), 0);
     summary(roadbed().args(["verify", "--deep", "--json"]).arg(&dest), 0);
+}
+
+#[test]
+fn a_destination_that_another_backup_is_writing_to_is_refused() {
+    let place = Place::with_blocks(50);
+    let dest = place.path("backup");
+    backup(&place, &dest);
+    let before = snapshot(&dest);
+    let other = fs::File::open(&dest).unwrap();
+    other.lock().unwrap();
+    let output = output(roadbed().arg("backup").arg(place.dir()).arg(&dest));
+    assert_eq!(code(&output), 5, "{}", stderr(&output));
+    assert!(stderr(&output).contains("is in use by process"), "{}", stderr(&output));
+    assert_eq!(before, snapshot(&dest));
+    drop(other);
+    assert_eq!(number(&backup(&place, &dest), "extent.next_block"), 50);
 }

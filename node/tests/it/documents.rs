@@ -2,7 +2,8 @@
 //!
 //! A block that begins with ```` ```sh run ```` is run by bash, which stops at the first command that fails; the blocks of a
 //! document share an empty directory and follow each other. ```` ```sh run cargo ```` needs the checkout, and stands for
-//! examples that other tests run. ```` ```sh skip: … ```` says why it is not run. There are no others.
+//! examples that other tests run. ```` ```sh skip: … ```` says why it is not run; what it has `make` do exists. There are no
+//! others.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,14 +83,44 @@ fn commands_of_the_operations_page_work_as_printed() {
 }
 
 #[test]
-fn commands_of_every_document_are_marked_as_run_or_say_why_not() {
-    for name in
-        ["README.md", "CONTRIBUTING.md", "docs/embedding.md", "docs/quickstart.md", "docs/operations.md"]
-    {
-        let text = fs::read_to_string(checkout().join(name)).unwrap();
+fn commands_of_the_page_about_rehearsing_work_as_printed() {
+    run_document("docs/rehearsing.md");
+}
+
+/// The documents, by their place in the checkout.
+fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["", "docs/"] {
+        for entry in fs::read_dir(checkout().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                found.push(format!("{folder}{name}"));
+            }
+        }
+    }
+    assert!(found.len() >= 12, "{found:?}");
+    found
+}
+
+#[test]
+fn commands_of_every_document_are_run_or_say_why_not_and_then_at_least_exist() {
+    let mut tried = 0;
+    for name in documents() {
+        let text = fs::read_to_string(checkout().join(&name)).unwrap();
         for (mark, commands) in blocks(&text) {
             let known = mark == "run" || mark == "run cargo" || mark.starts_with("skip: ");
             assert!(known, "{name}: {mark:?}:\n{commands}");
+            // What would be done is asked for, and not done.
+            for command in commands.lines().filter_map(|line| line.strip_prefix("make ")) {
+                let dry = Command::new("bash")
+                    .args(["-c", &format!("make --dry-run {command}")])
+                    .current_dir(checkout())
+                    .output()
+                    .unwrap();
+                assert_eq!(dry.status.code(), Some(0), "{name}: make {command}: {}", stderr(&dry));
+                tried += 1;
+            }
         }
     }
+    assert!(tried >= 10, "{tried}");
 }

@@ -4,6 +4,8 @@
 
 mod backup;
 mod documents;
+mod exit_codes;
+mod import;
 mod kill;
 mod mutate;
 mod operator;

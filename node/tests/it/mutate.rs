@@ -385,7 +385,7 @@ fn nothing_that_does_not_verify_is_imported() {
         (swapped("\"number\":95,", "\"number\":94,"), "does not verify"),
         (without(12), "block 10 does not verify"),
         (without(50), "import what lies between first"),
-        (lines.replacen("roadbed.export/1", "roadbed.export/9", 1), "is no header of roadbed.export/1"),
+        (lines.replacen("roadbed.lines/1", "roadbed.lines/9", 1), "is no header of roadbed.lines/1"),
         (String::new(), "is empty"),
         ("milk\neggs\n".to_owned(), "it does not begin like one"),
     ]
@@ -409,4 +409,53 @@ fn nothing_that_does_not_verify_is_imported() {
     let output = output(&mut tool("import", &other.dir(), &[file.to_str().unwrap()]));
     assert_eq!(code(&output), 7, "{}", stderr(&output));
     assert!(before == snapshot(&other.dir()));
+}
+
+#[test]
+fn a_cut_that_can_not_save_what_goes_changes_nothing_and_saves_it_elsewhere_when_told() {
+    let place = Place::with_blocks(2000);
+    let before = snapshot(&place.dir());
+    // Files of 64 KiB at most, as on a disk that is full.
+    let mut full = Command::new("bash");
+    full.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "bash", env!("CARGO_BIN_EXE_roadbed")]);
+    full.args(["truncate", "--before", "1500", "--yes"]).arg(place.dir());
+    let output = output(&mut full);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert!(stderr(&output).contains("so nothing was changed") && stderr(&output).contains("--aside"));
+    assert!(before == snapshot(&place.dir()), "{}", stderr(&output));
+
+    let other = place.path("other disk");
+    for (name, flags, expected) in [
+        ("truncate", ["--before", "1500"], (1500, 2000, 2000)),
+        ("rollback", ["--to", "1900"], (1500, 1900, 1900)),
+    ] {
+        let mut command = tool(name, &place.dir(), &flags);
+        let report = summary(command.args(["--yes", "--json", "--aside"]).arg(&other), 0);
+        assert_eq!(extent(&report, "after"), expected);
+        assert_eq!(Path::new(text(&report, "saved")), other.join(format!("{name}-1.archive")));
+    }
+    let front = place.path("front");
+    let report = summary(
+        &mut tool("import", &front, &[other.join("truncate-1.archive").to_str().unwrap(), "--json"]),
+        0,
+    );
+    assert_eq!(extent(&report, "extent"), (0, 1500, 1500));
+}
+
+#[test]
+fn a_rollback_that_ended_between_the_logs_is_completed_by_the_next_start() {
+    let place = Place::with_blocks(100);
+    let committee = roadbed_messages::testing::committee(1, 4).committee;
+    let options = roadbed::store::log_options(&committee, roadbed_messages::api::WalKind::Qcs);
+    let mut log = Log::open(Arc::new(FileSystem), &place.dir().join("qcs"), options).unwrap();
+    log.truncate_after(5).unwrap();
+    log.close().unwrap();
+    let started = place.path("started");
+    crate::support::copy(&place.dir(), &started);
+    let run =
+        summary(roadbed().args(["run", "--json", "--rate", "0", "--blocks", "0", "--dir"]).arg(&started), 0);
+    assert_eq!((number(&run, "recovered.next_qc"), number(&run, "recovered.next_block")), (50, 50));
+    let report = summary(&mut tool("rollback", &place.dir(), &["--to", "45", "--yes", "--json"]), 0);
+    assert_eq!(extent(&report, "after"), (0, 45, 50));
+    verify_deep(&place.dir());
 }

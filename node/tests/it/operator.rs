@@ -250,3 +250,106 @@ fn a_reader_that_has_enough_is_no_failure_of_any_tool() {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{name}");
     }
 }
+
+/// Whether a process has ended, even if nobody has asked how.
+fn has_ended(process: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_none_or(|state| state.is_empty() || state.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn a_crash_test_that_is_killed_takes_its_node_with_it() {
+    let place = Place::new();
+    let mut command = roadbed();
+    command.arg("crash-test").arg(place.dir()).args(["--rounds", "1", "--acks-max", "1000000000"]);
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut test = command.spawn().unwrap();
+    let acks = place.path("data.acks");
+    let acked = || fs::read_to_string(&acks).map_or(0, |text| text.lines().count());
+    while acked() < 10 {
+        assert!(test.try_wait().unwrap().is_none(), "it has ended by itself");
+        thread::yield_now();
+    }
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", test.id())).unwrap();
+    let node = children.trim();
+    assert!(!has_ended(node), "{children}");
+    test.kill().unwrap();
+    test.wait().unwrap();
+    // A node that nobody stops goes on acknowledging.
+    let before = acked();
+    while !has_ended(node) {
+        thread::yield_now();
+        assert!(acked() < before + 100_000, "its node is still at work");
+    }
+}
+
+#[test]
+fn a_bench_that_is_interrupted_leaves_nothing_and_one_that_is_killed_is_tidied_up_by_the_next() {
+    use rustix::process::Signal;
+    let place = Place::new();
+    let dir = place.path("disk");
+    fs::create_dir(&dir).unwrap();
+    let scratches = || fs::read_dir(&dir).unwrap().count();
+    for (signal, expected, left) in
+        [(Signal::INT, Some(1), 0), (Signal::TERM, Some(1), 0), (Signal::KILL, None, 1)]
+    {
+        let mut command = roadbed();
+        let mut bench = Running::start(command.arg("bench").arg(&dir).args(["--duration", "1h"]));
+        while scratches() == 0 {
+            assert!(bench.is_running());
+            thread::yield_now();
+        }
+        bench.signal(signal);
+        let (status, stdout, stderr) = bench.end();
+        assert_eq!(status.code(), expected, "{stderr}");
+        assert_eq!((stdout.as_str(), scratches()), ("", left), "{signal:?}: {stderr}");
+        assert!(
+            expected.is_none() || stderr.contains("interrupted before the measurement was over"),
+            "{stderr}"
+        );
+    }
+    summary(roadbed().arg("bench").arg(&dir).args(["--duration", "50ms", "--rate", "1", "--json"]), 0);
+    assert_eq!(scratches(), 0);
+}
+
+#[test]
+fn a_report_that_only_says_why_there_is_none_has_the_commands_schema() {
+    for (command, schema) in [
+        ("bench /no/such", "roadbed.disk/1"),
+        ("inspect /no/such", "roadbed.inspect/1"),
+        ("inspect /no/such qcs", "roadbed.inspect.qcs/1"),
+        ("inspect /no/such segments", "roadbed.inspect.segments/1"),
+        ("inspect /no/such record 3", "roadbed.inspect.record/1"),
+        ("verify /no/such", "roadbed.verify/1"),
+        ("verify /no/such --bogus", "roadbed.verify/1"),
+        ("crash-test /no/such --rounds 0", "roadbed.crash-test/1"),
+    ] {
+        let report = summary(roadbed().args(command.split(' ')).arg("--json"), 2);
+        assert_eq!(text(&report, "schema"), schema, "{command}");
+        assert_eq!((number(&report, "code"), text(&report, "result")), (2, "usage"), "{command}");
+        assert!(!text(&report, "error").is_empty() && report.get("next").is_some(), "{command}: {report}");
+    }
+}
+
+#[test]
+fn completions_are_taken_by_the_shells_that_are_there() {
+    let place = Place::new();
+    for (shell, check) in [
+        (
+            "bash",
+            "source \"$0\" && complete -p roadbed && COMP_WORDS=(roadbed cra) COMP_CWORD=1 && \
+                  _roadbed roadbed cra roadbed && echo \"${COMPREPLY[@]}\"",
+        ),
+        ("zsh", "autoload -U compinit && compinit -D && source \"$0\" && which _roadbed"),
+        ("fish", "source $argv[1]; complete -C 'roadbed cra'"),
+    ] {
+        let script = place.path(shell);
+        fs::write(&script, stdout(&output(roadbed().args(["completions", shell])))).unwrap();
+        let Ok(taken) = std::process::Command::new(shell).args(["-c", check]).arg(&script).output() else {
+            assert_ne!(shell, "bash", "the tests want a bash");
+            continue;
+        };
+        assert_eq!(code(&taken), 0, "{shell}: {}", stderr(&taken));
+        assert!(stdout(&taken).contains("crash-test"), "{shell}: {}{}", stdout(&taken), stderr(&taken));
+    }
+}

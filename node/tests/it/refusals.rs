@@ -216,6 +216,9 @@ fn a_start_that_is_refused_prints_its_summary_all_the_same() {
         assert_eq!(text(&report, "schema"), "roadbed.run/1", "{flags:?}");
         assert_eq!(text(&report, "result"), result, "{flags:?}");
         assert!(!text(&report, "stop_reason").is_empty());
+        for name in crate::runs::NAMES {
+            at(&report, name);
+        }
     }
     let mut node = Running::start(&mut place.run_acked());
     place.wait_for_acks(20, &mut node);

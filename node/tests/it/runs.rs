@@ -3,7 +3,7 @@
 use crate::support::*;
 
 /// Every name of the summary, as programs outside rely on them.
-const NAMES: [&str; 39] = [
+pub(crate) const NAMES: [&str; 39] = [
     "schema",
     "result",
     "stop_reason",

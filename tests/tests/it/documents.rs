@@ -91,3 +91,42 @@ fn every_link_leads_to_a_file() {
         }
     }
 }
+
+/// The variants of an enum of the messages' errors.
+fn variants(text: &str, of: &str) -> Vec<String> {
+    let (_, body) = text.split_once(&format!("pub enum {of} {{")).unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let named = body.lines().filter_map(|line| {
+        let name: String =
+            line.strip_prefix("    ")?.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+        name.starts_with(|letter: char| letter.is_uppercase()).then_some(name)
+    });
+    named.collect()
+}
+
+#[test]
+fn the_embedders_page_names_every_message_every_method_and_every_error() {
+    let page = read("docs/embedding.md");
+    let requests = read("messages/src/api/requests.rs");
+    let messages: Vec<String> = requests
+        .split("#[rtype(")
+        .skip(1)
+        .filter_map(|after| after.split_once("pub struct ")?.1.split([' ', ';', '{']).next())
+        .map(str::to_owned)
+        .collect();
+    let handle = read("actors/src/handle.rs");
+    let methods: Vec<String> = handle
+        .split("    pub ")
+        .skip(1)
+        .filter_map(|after| after.trim_start_matches("async ").strip_prefix("fn ")?.split('(').next())
+        .map(str::to_owned)
+        .collect();
+    let errors = variants(&read("messages/src/api/errors.rs"), "Error");
+    assert!(messages.len() >= 15 && methods.len() >= 20 && errors.len() >= 10);
+    for name in messages.iter().chain(&methods).chain(&errors) {
+        let told = page.split('`').skip(1).step_by(2).any(|code| {
+            code.split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(|word| word == name)
+        });
+        assert!(told, "docs/embedding.md says nothing of {name}");
+    }
+}

@@ -57,6 +57,19 @@ struct Page {
     count: u64,
 }
 
+impl InspectArgs {
+    /// The schema of the report.
+    pub(crate) fn schema(&self) -> &'static str {
+        match &self.what {
+            None => summary::SCHEMA,
+            Some(What::Qcs(_)) => records::QCS_SCHEMA,
+            Some(What::Blocks(_)) => records::BLOCKS_SCHEMA,
+            Some(What::Segments) => segments::SCHEMA,
+            Some(What::Record { .. }) => records::RECORD_SCHEMA,
+        }
+    }
+}
+
 /// Inspects a directory and prints the report.
 ///
 /// # Errors

@@ -18,6 +18,10 @@ use crate::tools::facts::judge;
 use crate::tools::report::{bytes, print};
 use crate::tools::store::Store;
 
+pub(super) const QCS_SCHEMA: &str = "roadbed.inspect.qcs/1";
+pub(super) const BLOCKS_SCHEMA: &str = "roadbed.inspect.blocks/1";
+pub(super) const RECORD_SCHEMA: &str = "roadbed.inspect.record/1";
+
 #[derive(Debug, Serialize)]
 struct List<T> {
     schema: &'static str,
@@ -84,8 +88,7 @@ pub(super) fn qcs(store: &Store, page: &Page, json: bool) -> Result<Code, NodeEr
             bytes: entry.payload.len(),
         });
     }
-    let list =
-        List { schema: "roadbed.inspect.qcs/1", dir: store.paths.dir.clone(), retained: log.range(), rows };
+    let list = List { schema: QCS_SCHEMA, dir: store.paths.dir.clone(), retained: log.range(), rows };
     print(json, &list, || {
         let mut table = table(["index", "blocks", "road", "signatures", "size"]);
         for QcRow { index, first, next, road_index, signatures, bytes: size } in &list.rows {
@@ -120,12 +123,7 @@ pub(super) fn blocks(store: &Store, page: &Page, json: bool) -> Result<Code, Nod
             tx_bytes: payload.txs.total_bytes(),
         });
     }
-    let list = List {
-        schema: "roadbed.inspect.blocks/1",
-        dir: store.paths.dir.clone(),
-        retained: log.range(),
-        rows,
-    };
+    let list = List { schema: BLOCKS_SCHEMA, dir: store.paths.dir.clone(), retained: log.range(), rows };
     print(json, &list, || {
         let mut table = table(["number", "lane", "lane number", "hash", "txs", "size"]);
         let short = |text: &str| text.chars().take(12).collect::<String>() + "…";
@@ -198,7 +196,7 @@ pub(super) fn record(store: &Store, number: u64, json: bool) -> Result<Code, Nod
     let problem = verified(committee, number, &qc, &block_entry).err();
     let range = qc.range(committee).map_err(|error| damaged("QC entry", qc_entry.index, &error))?;
     let record = Record {
-        schema: "roadbed.inspect.record/1",
+        schema: RECORD_SCHEMA,
         number,
         qc_index: qc_entry.index,
         range,

@@ -15,6 +15,8 @@ use crate::tools::read_only::holder_of;
 use crate::tools::report::{bytes, print, told};
 use crate::tools::store::Store;
 
+pub(super) const SCHEMA: &str = "roadbed.inspect.segments/1";
+
 #[derive(Debug, Serialize)]
 struct Segments {
     schema: &'static str,
@@ -37,8 +39,7 @@ struct Segment {
 
 /// Prints the list.
 pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
-    let mut report =
-        Segments { schema: "roadbed.inspect.segments/1", dir: store.paths.dir.clone(), segments: Vec::new() };
+    let mut report = Segments { schema: SCHEMA, dir: store.paths.dir.clone(), segments: Vec::new() };
     for wal in WalKind::BOTH {
         let dir = store.paths.log(wal);
         let mut meter = Meter::new("read segments", 0);

@@ -15,6 +15,7 @@ use crate::tools::read_only::holder_of;
 use crate::tools::report::{print, told};
 use crate::tools::store::Store;
 
+pub(super) const SCHEMA: &str = "roadbed.inspect/1";
 /// How far a summary goes: its cost must not grow with what is retained.
 const READ: &str = "headers and last segments";
 
@@ -106,7 +107,7 @@ pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
     problems.dedup();
     let [qcs, blocks] = parts;
     let inspection = Inspection {
-        schema: "roadbed.inspect/1",
+        schema: SCHEMA,
         dir: store.paths.dir.clone(),
         format: store.marker.format,
         chain: store.marker.chain.to_string(),
