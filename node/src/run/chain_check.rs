@@ -1,25 +1,28 @@
 //! The chain check: what is served, and what was acknowledged, is what the seed gives.
 //!
 //! ```text
-//! a thread: seed ──derive from the first block──▶ app hashes ──compare── lines of the ack log
+//! a thread: seed ──derive from a waypoint──▶ app hashes ──compare── lines of the ack log
 //!                                └─QCs and blocks at or above `first`──▶ compare ◀── what the data layer serves
 //! ```
 //!
-//! The whole chain is derived each time, whatever was pruned, because the application's state depends on every block:
-//! the cost grows with the chain's length, not with what is retained (a small block takes a few microseconds). Blocks
-//! are read through the data layer, so each served byte goes the way that any consumer's would.
+//! The application's state depends on every block before it. So deriving begins at the newest [waypoint](Waypoints) that is
+//! not above `first`: what lies before it was derived and compared by an earlier check, and the lines of the ack log for it
+//! are still those which that check has read. Without one it begins at the first block. The cost follows what is retained.
+//! Blocks are read through the data layer, so each served byte goes the way that any consumer's would.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use roadbed::{Roadbed, Subscription};
 use roadbed_messages::api::{Cursors, Error};
+use roadbed_messages::hash::CanonicalHasher;
 use roadbed_messages::{AppHash, BlockNumber, FullCommitQc, GlobalBlock};
 use tokio::sync::{mpsc, watch};
 
-use super::ack_log::{AckLogError, Lines};
+use super::ack_log::{Ack, AckLogError, Lines};
 use super::history::{Checkpoints, Road, next_road};
 use super::plan::{App, Plan};
+use super::waypoints::{Waypoint, Waypoints};
 use crate::exit::NodeError;
 
 /// Roads that are derived ahead of the comparison.
@@ -108,8 +111,10 @@ pub(crate) struct Checked {
     pub(crate) app: App,
     /// The last QC before `next_qc`.
     pub(crate) last_qc: Option<FullCommitQc>,
-    /// Where deriving can start again.
+    /// Where deriving can start again, for whoever answers from the chain.
     pub(crate) checkpoints: Checkpoints,
+    /// The same for the next check.
+    pub(crate) waypoints: Waypoints,
 }
 
 /// Compares everything from `first` to `next_block`, and every line of the ack log. `derived` tells how far it is.
@@ -121,6 +126,7 @@ pub(crate) async fn check(
     roadbed: &Roadbed,
     cursors: Cursors,
     ack_log: Option<&Path>,
+    waypoints: Waypoints,
     derived: watch::Sender<BlockNumber>,
 ) -> Result<Checked, NodeError> {
     let (sender, mut roads) = mpsc::channel(ROADS_AHEAD);
@@ -128,6 +134,7 @@ pub(crate) async fn check(
         plan: plan.clone(),
         cursors,
         ack_log: ack_log.map(Path::to_path_buf),
+        waypoints,
         derived,
         roads: sender,
     };
@@ -227,22 +234,22 @@ struct Deriver {
     plan: Plan,
     cursors: Cursors,
     ack_log: Option<PathBuf>,
+    /// Of earlier checks.
+    waypoints: Waypoints,
     /// How far it is, for whoever waits.
     derived: watch::Sender<BlockNumber>,
     roads: mpsc::Sender<Road>,
 }
 
 impl Deriver {
-    fn derive(self) -> Result<Checked, NodeError> {
+    fn derive(mut self) -> Result<Checked, NodeError> {
         let Cursors { first, next_block, next_qc, .. } = self.cursors;
-        let mut acks = match &self.ack_log {
-            Some(path) => Some(Acks::open(path, first..next_block)?),
-            None => None,
-        };
-        let mut app = App::genesis(&self.plan);
-        let mut checkpoints = Checkpoints::default();
-        let mut last_qc = None;
-        let mut chain = self.plan.chain().unsigned();
+        let (begin, mut acks) = self.begin()?;
+        let mut app = begin.as_ref().map_or_else(|| App::genesis(&self.plan), |begin| begin.app);
+        let mut last_qc = begin.map(|begin| begin.qc);
+        let mut checkpoints = Checkpoints::new(last_qc.as_ref());
+        self.waypoints.begin_at(app.next);
+        let mut chain = self.plan.chain_after(last_qc.as_ref()).unsigned();
         while chain.next_first() < next_qc {
             let Some(road) = next_road(&mut chain) else { break };
             for (number, block) in (app.next.0..next_block.0).map(BlockNumber).zip(&road.blocks) {
@@ -252,6 +259,9 @@ impl Deriver {
                 }
             }
             checkpoints.note(&road.qc);
+            if app.next == road.range.end {
+                self.waypoints.note(app, &road.qc, || acks.as_ref().map(Acks::hash));
+            }
             self.derived.send_replace(road.range.end);
             if road.range.end <= first {
                 last_qc = Some(road.qc);
@@ -266,7 +276,26 @@ impl Deriver {
             Some(acks) => acks.finish()?,
             None => 0,
         };
-        Ok(Checked { blocks: 0, acked, app, last_qc, checkpoints })
+        Ok(Checked { blocks: 0, acked, app, last_qc, checkpoints, waypoints: self.waypoints })
+    }
+
+    /// Where to begin, and the lines of the ack log from there on.
+    fn begin(&self) -> Result<(Option<Waypoint>, Option<Acks>), NodeError> {
+        let Cursors { first, next_block, .. } = self.cursors;
+        let open = |path| Acks::open(path, first..next_block);
+        for waypoint in self.waypoints.upto(first) {
+            let fits = waypoint.qc.range(&self.plan.members.committee);
+            if !fits.is_ok_and(|range| range.end == waypoint.app.next) {
+                continue;
+            }
+            let Some(path) = &self.ack_log else { return Ok((Some(waypoint.clone()), None)) };
+            let mut acks = open(path)?;
+            acks.pass(waypoint.app.next)?;
+            if waypoint.acks == Some(acks.hash()) {
+                return Ok((Some(waypoint.clone()), Some(acks)));
+            }
+        }
+        Ok((None, self.ack_log.as_deref().map(open).transpose()?))
     }
 }
 
@@ -277,19 +306,44 @@ struct Acks {
     there: Range<BlockNumber>,
     compared: u64,
     before: BlockNumber,
+    /// Of what was walked past.
+    hasher: CanonicalHasher,
 }
 
 impl Acks {
     fn open(path: &Path, there: Range<BlockNumber>) -> Result<Self, AckLogError> {
         let lines = Lines::open(path)?.peekable();
-        Ok(Self { path: path.to_path_buf(), lines, there, compared: 0, before: BlockNumber(0) })
+        let hasher = CanonicalHasher::new("roadbed/demo/acks");
+        Ok(Self { path: path.to_path_buf(), lines, there, compared: 0, before: BlockNumber(0), hasher })
+    }
+
+    /// The next line, if it is for a block up to `number`.
+    fn next_upto(&mut self, number: BlockNumber) -> Result<Option<Ack>, NodeError> {
+        let next = self.lines.next_if(|ack| ack.as_ref().map_or(true, |ack| ack.number <= number));
+        let Some(ack) = next.transpose()? else { return Ok(None) };
+        self.hasher.u64(ack.number.0).fixed(&ack.hash.0);
+        self.compared += 1;
+        Ok(Some(ack))
+    }
+
+    /// Walks past the lines for blocks below `end`, which an earlier check has compared if they still hash alike.
+    fn pass(&mut self, end: BlockNumber) -> Result<(), NodeError> {
+        if let Some(last) = end.checked_sub(1) {
+            while let Some(ack) = self.next_upto(last)? {
+                self.before = ack.number;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the lines that were walked past.
+    fn hash(&self) -> AppHash {
+        AppHash(self.hasher.clone().finish())
     }
 
     /// Compares the lines of block `number`; to be called with each block in order.
     fn compare(&mut self, number: BlockNumber, expected: AppHash) -> Result<(), NodeError> {
-        while let Some(next) = self.lines.next_if(|ack| ack.as_ref().map_or(true, |ack| ack.number <= number))
-        {
-            let ack = next?;
+        while let Some(ack) = self.next_upto(number)? {
             let (path, line, found) = (self.path.clone(), ack.line, ack.hash);
             if ack.number < self.before || ack.number < number {
                 let before = self.before;
@@ -299,7 +353,6 @@ impl Acks {
                 return Err(ChainCheckError::OtherHash { path, line, number, expected, found }.into());
             }
             self.before = number;
-            self.compared += 1;
         }
         Ok(())
     }

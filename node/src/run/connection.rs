@@ -45,12 +45,10 @@ impl Slots {
     pub(crate) fn new(plan: &Plan) -> Self {
         let lane_max = plan.members.committee.params().lane_blocks_per_qc_max;
         let blocks = plan.shape.blocks_per_qc.min(usize::try_from(lane_max).unwrap_or(usize::MAX));
-        // Header, lengths and offsets beside the transactions.
-        let block_bytes = plan.shape.txs_per_block * (plan.shape.tx_bytes + 4) + 256;
         let peers = plan.members.keys.len();
         Self {
             count: SLOTS / peers + blocks + SLOTS_BESIDE_BLOCKS,
-            bytes: SLOT_BYTES / peers + (blocks + SLOTS_BESIDE_BLOCKS) * block_bytes,
+            bytes: SLOT_BYTES / peers + (blocks + SLOTS_BESIDE_BLOCKS) * plan.block_bytes(),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! What was missing when the node started is asked for at once; later on a thing is asked for only when it is still
 //! missing after a little while, because most of what is missing is on its way. What was asked for in vain is asked
-//! for again, from another peer. A QC that was asked for and was still wanted when it came lets the fetcher hurry: the
+//! for again, from another peer. Large blocks are on their way for longer, and an answer takes longer as well: asking for
+//! what is coming anyway would only slow it down. A QC that was asked for and was still wanted when it came lets the fetcher hurry: the
 //! next is asked for soon, until one comes too late or not at all.
 
 use std::collections::BTreeMap;
@@ -16,20 +17,46 @@ use super::frame::Frame;
 
 /// How often the fetcher looks.
 pub(crate) const FETCH_EVERY: Duration = Duration::from_millis(25);
-/// Blocks above `next_block` that it looks at.
+/// Blocks above `next_block` that it looks at, in number and in bytes.
 const LOOK_AHEAD: u64 = 256;
-/// Looks before something that is missing is asked for.
+const LOOK_AHEAD_BYTES: u64 = 64 << 20;
+/// Looks before something that is missing is asked for, if it were small.
 const PATIENCE_LOOKS: u64 = 2;
-/// Looks before it is asked for again.
+/// Looks before it is asked for again, likewise.
 const ASK_AGAIN_LOOKS: u64 = 8;
+/// What a peer sends between two looks, at the least: 20 MB/s.
+const LOOK_BYTES: u64 = 512 << 10;
 /// Looks before a QC is asked for: while nothing is finalized none is missing.
 const QC_PATIENCE_LOOKS: u64 = 20;
 /// The same once asking has helped: where one got lost, others did.
 const QC_CATCH_UP_LOOKS: u64 = 1;
 
+/// How long to wait for what, in looks, and how far to look; by the size of the blocks.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    look_ahead: u64,
+    patience: u64,
+    ask_again: u64,
+    qc_patience: u64,
+}
+
+impl Pace {
+    fn new(block_bytes: u64, blocks_per_qc: u64) -> Self {
+        let looks = |blocks: u64| block_bytes.saturating_mul(blocks) / LOOK_BYTES;
+        Self {
+            look_ahead: (LOOK_AHEAD_BYTES / block_bytes.max(1)).clamp(1, LOOK_AHEAD),
+            // Everything of its QC may come before it.
+            patience: PATIENCE_LOOKS + looks(blocks_per_qc),
+            ask_again: ASK_AGAIN_LOOKS + looks(blocks_per_qc),
+            qc_patience: QC_PATIENCE_LOOKS + looks(blocks_per_qc),
+        }
+    }
+}
+
 /// What the fetcher remembers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fetcher {
+    pace: Pace,
     /// What is below was missing when the node started.
     missing_until: BlockNumber,
     looks: u64,
@@ -53,8 +80,17 @@ pub(crate) struct Look {
 
 impl Fetcher {
     /// Blocks below `missing_until` are known to be missing.
-    pub(crate) fn new(missing_until: BlockNumber) -> Self {
-        Self { missing_until, ..Self::default() }
+    pub(crate) fn new(missing_until: BlockNumber, block_bytes: u64, blocks_per_qc: u64) -> Self {
+        Self {
+            pace: Pace::new(block_bytes, blocks_per_qc),
+            missing_until,
+            looks: 0,
+            ask_at: BTreeMap::new(),
+            qc: (BlockNumber(0), 0),
+            catching_up: false,
+            turn: 0,
+            again: Vec::new(),
+        }
     }
 
     /// A push of this block was refused: the next peer is asked soon, if it is still missing.
@@ -78,11 +114,11 @@ impl Fetcher {
     /// Looks at what is missing: what is in the answer may be asked for, if it is [still needed](still_needed).
     pub(crate) fn look(&mut self, cursors: Cursors, may_ask_qc: bool) -> Look {
         self.begin(cursors);
-        let end = cursors.next_qc.min(cursors.next_block.saturating_add(LOOK_AHEAD));
+        let end = cursors.next_qc.min(cursors.next_block.saturating_add(self.pace.look_ahead));
         let missing = (cursors.next_block.0..end.0).map(BlockNumber);
         let candidates: Vec<_> = missing.filter(|number| self.is_due(*number)).collect();
         for number in &candidates {
-            self.ask_at.insert(*number, self.looks + ASK_AGAIN_LOOKS);
+            self.ask_at.insert(*number, self.looks + self.pace.ask_again);
         }
         let mut questions = Vec::new();
         if may_ask_qc && self.qc_is_due(cursors.next_qc) {
@@ -102,20 +138,20 @@ impl Fetcher {
     }
 
     fn is_due(&mut self, number: BlockNumber) -> bool {
-        let patience = if number < self.missing_until { 0 } else { PATIENCE_LOOKS };
+        let patience = if number < self.missing_until { 0 } else { self.pace.patience };
         *self.ask_at.entry(number).or_insert(self.looks + patience) <= self.looks
     }
 
     fn qc_is_due(&mut self, next_qc: BlockNumber) -> bool {
         if self.qc.0 != next_qc || self.qc.1 == 0 {
-            let patience = if self.catching_up { QC_CATCH_UP_LOOKS } else { QC_PATIENCE_LOOKS };
+            let patience = if self.catching_up { QC_CATCH_UP_LOOKS } else { self.pace.qc_patience };
             self.qc = (next_qc, self.looks + patience);
         }
         let due = self.qc.1 <= self.looks;
         if due {
             // Unless this one helps as well.
             self.catching_up = false;
-            self.qc.1 = self.looks + QC_PATIENCE_LOOKS;
+            self.qc.1 = self.looks + self.pace.qc_patience;
         }
         due
     }
@@ -142,9 +178,29 @@ mod tests {
         cursors
     }
 
+    /// Of blocks that take no time.
+    fn small(missing_until: u64) -> Fetcher {
+        Fetcher::new(BlockNumber(missing_until), 1000, 10)
+    }
+
+    #[test]
+    fn large_blocks_are_given_the_time_that_they_take_and_few_are_asked_for_at_once() {
+        let mut fetcher = Fetcher::new(BlockNumber(0), 4 << 20, 10);
+        let cursors = at(0, 1000);
+        let mut asked = Vec::new();
+        for _ in 0..400 {
+            asked.push(fetcher.look(cursors, false).candidates.len());
+        }
+        // Ten blocks of 4 MiB in 512 KiB a look.
+        assert!(asked[..80].iter().all(|asked| *asked == 0), "{asked:?}");
+        assert!(asked.iter().all(|asked| *asked <= 16), "{asked:?}");
+        // Once each, and again when everything of a QC could have come.
+        assert_eq!(asked.iter().sum::<usize>() / 16, 400 / 88, "{asked:?}");
+    }
+
     #[test]
     fn what_was_missing_at_the_start_is_asked_for_at_once_and_the_rest_after_a_while() {
-        let mut fetcher = Fetcher::new(BlockNumber(5));
+        let mut fetcher = small(5);
         fetcher.begin(at(3, 10));
         assert!(fetcher.is_due(BlockNumber(4)));
         assert!(!fetcher.is_due(BlockNumber(5)));
@@ -156,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_refused_answer_is_asked_for_again_at_the_next_look() {
-        let mut fetcher = Fetcher::new(BlockNumber(5));
+        let mut fetcher = small(5);
         fetcher.begin(at(3, 10));
         fetcher.ask_at.insert(BlockNumber(4), 100);
         assert!(!fetcher.is_due(BlockNumber(4)));
@@ -167,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_has_arrived_is_forgotten() {
-        let mut fetcher = Fetcher::new(BlockNumber(5));
+        let mut fetcher = small(5);
         fetcher.begin(at(3, 10));
         assert!(fetcher.is_due(BlockNumber(4)));
         fetcher.begin(at(9, 10));
@@ -176,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_qc_is_asked_for_only_when_none_came_for_a_while() {
-        let mut fetcher = Fetcher::new(BlockNumber(0));
+        let mut fetcher = small(0);
         let due: Vec<bool> = (0..2 * QC_PATIENCE_LOOKS + 2)
             .map(|_| {
                 fetcher.begin(at(0, 0));
@@ -189,7 +245,7 @@ mod tests {
 
     #[test]
     fn once_a_qc_was_lost_the_next_is_asked_for_soon_until_that_is_in_vain() {
-        let mut fetcher = Fetcher::new(BlockNumber(0));
+        let mut fetcher = small(0);
         let looks_until_due = |fetcher: &mut Fetcher, next_qc| {
             let mut looks = 0;
             loop {

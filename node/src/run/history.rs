@@ -3,7 +3,7 @@
 //! Deriving starts at a checkpoint, the proposal of a QC: behind it the chain can go on. Checkpoints thin out as the
 //! chain grows, so that memory stays bounded; what was derived last is kept for the next who asks.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,12 +12,15 @@ use roadbed_messages::{Block, BlockNumber, CommitQc, FullCommitQc, RoadIndex};
 
 use super::plan::Plan;
 
-/// Checkpoints that are kept at most; above that every second one goes.
-const CHECKPOINTS_MAX: usize = 2048;
+/// The newest roads all have a checkpoint.
+const NEWEST_CHECKPOINTS: u64 = 512;
+/// Checkpoints of older ones that are kept at most; above that every second one goes.
+const OLDER_CHECKPOINTS_MAX: u64 = 2048;
 /// QCs with their blocks that are kept at most.
 const ROADS_MAX: usize = 64;
-/// Bytes of transactions in them at most.
-const ROAD_BYTES_MAX: usize = 32 << 20;
+/// Bytes of transactions in them at most: a few QCs of the largest blocks, for those are dear to derive and asked for
+/// while they are on their way.
+const ROAD_BYTES_MAX: usize = 256 << 20;
 
 /// A QC with all its blocks.
 #[derive(Debug)]
@@ -49,40 +52,62 @@ pub(crate) fn next_road(chain: &mut Chain) -> Option<Road> {
     Some(Road { range: start..chain.next_first(), qc, blocks })
 }
 
-/// QCs from which the chain can go on, at even distances.
-#[derive(Clone, Debug)]
-pub(crate) struct Checkpoints {
-    stride: u64,
-    /// Ascending by road index; only what [`Chain::resume_after`] looks at.
-    kept: Vec<FullCommitQc>,
+/// What the chain goes on from behind a QC: its proposal.
+pub(crate) fn resumable(qc: &FullCommitQc) -> FullCommitQc {
+    let proposal = qc.qc.proposal.clone();
+    FullCommitQc { qc: CommitQc { proposal, signatures: Vec::new() }, headers: Vec::new() }
 }
 
-impl Default for Checkpoints {
-    fn default() -> Self {
-        Self { stride: 32, kept: Vec::new() }
-    }
+/// QCs from which the chain can go on: each of the newest, for those are asked for most, and older ones at even
+/// distances.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoints {
+    /// Distance of the older ones, in roads.
+    stride: u64,
+    /// Only what [`Chain::resume_after`] looks at.
+    kept: BTreeMap<RoadIndex, FullCommitQc>,
+    /// Where deriving began; it stays.
+    begin: Option<RoadIndex>,
 }
 
 impl Checkpoints {
-    /// Notes a QC; to be called with each, in order.
+    /// Of a chain that is derived from the QC behind `begin` on, or from its first QC on.
+    pub(crate) fn new(begin: Option<&FullCommitQc>) -> Self {
+        let begin = begin.map(|qc| (qc.road_index(), resumable(qc)));
+        Self { stride: 32, begin: begin.as_ref().map(|(road, _)| *road), kept: begin.into_iter().collect() }
+    }
+
+    /// Notes a QC.
     pub(crate) fn note(&mut self, qc: &FullCommitQc) {
-        if !(qc.road_index().0 + 1).is_multiple_of(self.stride) {
+        let road = qc.road_index();
+        let last = self.kept.last_key_value().map_or(road, |(last, _)| *last);
+        // Of the newest, if this is the last one.
+        let oldest = |last: RoadIndex| (last.0 + 1).saturating_sub(NEWEST_CHECKPOINTS);
+        if road.0 < oldest(last) && !self.stays(road) {
             return;
         }
-        let proposal = qc.qc.proposal.clone();
-        self.kept
-            .push(FullCommitQc { qc: CommitQc { proposal, signatures: Vec::new() }, headers: Vec::new() });
-        if self.kept.len() > CHECKPOINTS_MAX {
-            self.stride *= 2;
-            let stride = self.stride;
-            self.kept.retain(|qc| (qc.road_index().0 + 1).is_multiple_of(stride));
+        for left in (oldest(last)..oldest(road)).map(RoadIndex) {
+            if !self.stays(left) {
+                self.kept.remove(&left);
+            }
         }
+        self.kept.insert(road, resumable(qc));
+        if self.kept.len() as u64 > OLDER_CHECKPOINTS_MAX + NEWEST_CHECKPOINTS {
+            self.stride *= 2;
+            let mut kept = std::mem::take(&mut self.kept);
+            kept.retain(|one, _| one.0 >= oldest(last.max(road)) || self.stays(*one));
+            self.kept = kept;
+        }
+    }
+
+    /// Whether a road keeps its checkpoint when it is old.
+    fn stays(&self, road: RoadIndex) -> bool {
+        (road.0 + 1).is_multiple_of(self.stride) || self.begin == Some(road)
     }
 
     /// The last one before `road`.
     fn before(&self, road: RoadIndex) -> Option<&FullCommitQc> {
-        let at = self.kept.partition_point(|qc| qc.road_index() < road);
-        self.kept.get(at.checked_sub(1)?)
+        Some(self.kept.range(..road).next_back()?.1)
     }
 }
 
@@ -136,7 +161,9 @@ impl History {
         let mut unsigned = chain.clone().unsigned();
         let mut before = None;
         while unsigned.next_first().saturating_add(self.plan.blocks_per_qc()) <= number {
-            before = Some(next_road(&mut unsigned)?.qc);
+            let qc = next_road(&mut unsigned)?.qc;
+            self.checkpoints.note(&qc);
+            before = Some(qc);
         }
         if let Some(before) = before {
             chain = self.plan.chain_after(Some(&before));
@@ -171,7 +198,7 @@ mod tests {
 
     /// A history that was told of `roads` QCs, and those QCs.
     fn history(roads: usize) -> (History, Vec<Arc<Road>>) {
-        let mut history = History::new(plan(), Checkpoints::default(), plan().first_block());
+        let mut history = History::new(plan(), Checkpoints::new(None), plan().first_block());
         let mut chain = plan().chain();
         let roads: Vec<_> = (0..roads).map(|_| Arc::new(next_road(&mut chain).unwrap())).collect();
         roads.iter().for_each(|road| history.finalized(road));
@@ -190,22 +217,54 @@ mod tests {
     }
 
     #[test]
+    fn what_was_finalized_last_is_not_derived_again_however_large_it_is() {
+        let shape =
+            ChainShape { blocks_per_qc: 3, txs_per_block: 1, tx_bytes: 4 << 20, ..ChainShape::default() };
+        let plan = Plan { shape, ..plan() };
+        let mut history = History::new(plan.clone(), Checkpoints::new(None), plan.first_block());
+        let mut chain = plan.chain();
+        let roads: Vec<_> = (0..4).map(|_| Arc::new(next_road(&mut chain).unwrap())).collect();
+        roads.iter().for_each(|road| history.finalized(road));
+        for road in &roads {
+            assert!(Arc::ptr_eq(&history.road_of(road.range.start).unwrap(), road));
+        }
+    }
+
+    #[test]
     fn knows_nothing_that_was_not_finalized() {
         let (mut history, roads) = history(3);
         assert!(history.road_of(roads[2].range.end).is_none());
     }
 
     #[test]
-    fn checkpoints_stay_bounded_and_evenly_spaced() {
-        let mut checkpoints = Checkpoints::default();
+    fn checkpoints_stay_bounded_the_newest_are_all_there_and_the_older_evenly_spaced() {
         let (mut qc, _) = plan().chain().next().unwrap();
-        for road in 0..(CHECKPOINTS_MAX as u64 * 32 * 3) {
+        let begin = RoadIndex(777);
+        qc.qc.proposal.view.road_index = begin;
+        let mut checkpoints = Checkpoints::new(Some(&qc));
+        let end = OLDER_CHECKPOINTS_MAX * 32 * 3;
+        for road in begin.0 + 1..end {
             qc.qc.proposal.view.road_index = RoadIndex(road);
             checkpoints.note(&qc);
         }
-        assert!(checkpoints.kept.len() <= CHECKPOINTS_MAX && checkpoints.kept.len() > CHECKPOINTS_MAX / 2);
-        let gaps = checkpoints.kept.windows(2).map(|pair| pair[1].road_index().0 - pair[0].road_index().0);
-        assert!(gaps.into_iter().all(|gap| gap == checkpoints.stride));
-        assert!(checkpoints.before(RoadIndex(0)).is_none());
+        let kept: Vec<u64> = checkpoints.kept.keys().map(|road| road.0).collect();
+        assert!(kept.len() as u64 <= OLDER_CHECKPOINTS_MAX + NEWEST_CHECKPOINTS);
+        assert!(kept.len() as u64 > OLDER_CHECKPOINTS_MAX / 2);
+        let (newest, older): (Vec<u64>, Vec<u64>) =
+            kept.iter().partition(|road| **road >= end - NEWEST_CHECKPOINTS);
+        assert!(newest.into_iter().eq(end - NEWEST_CHECKPOINTS..end));
+        assert_eq!(older[0], begin.0, "where deriving began stays");
+        assert!(older[1..].windows(2).all(|pair| pair[1] - pair[0] == checkpoints.stride));
+        assert!(checkpoints.before(begin).is_none());
+    }
+
+    #[test]
+    fn a_history_that_begins_in_the_middle_derives_what_is_older_from_the_first_block() {
+        let (_, roads) = history(40);
+        let mut later = History::new(plan(), Checkpoints::new(Some(&roads[29].qc)), roads[39].range.end);
+        for at in [35, 30, 29, 3, 4, 39] {
+            let road = later.road_of(roads[at].range.start).unwrap();
+            assert_eq!(road.qc, roads[at].qc, "road {at}");
+        }
     }
 }

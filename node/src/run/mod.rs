@@ -27,6 +27,7 @@ mod signals;
 mod store_check;
 mod summary;
 mod validator;
+mod waypoints;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ use self::plan::Plan;
 use self::signals::Signals;
 use self::summary::{CheckState, Restarts, Summary};
 use self::validator::{Remains, Validator};
+use self::waypoints::Waypoints;
 use crate::cli::RunArgs;
 use crate::exit::{Code, NodeError};
 use crate::http::{self, Http};
@@ -243,7 +245,11 @@ impl<'a> Run<'a> {
         let began = Instant::now();
         let (derived, derived_upto) = watch::channel(self.plan.first_block());
         let ack_log = self.ack_log_to_check();
-        let check = chain_check::check(&self.plan, &self.roadbed, cursors, ack_log, derived);
+        let waypoints = match self.args.in_memory {
+            true => Waypoints::new(&self.plan),
+            false => Waypoints::load(&self.args.dir, &self.plan),
+        };
+        let check = chain_check::check(&self.plan, &self.roadbed, cursors, ack_log, waypoints, derived);
         let mut signals = self.signals.clone();
         let checked = tokio::select! {
             checked = check => checked,
@@ -254,7 +260,14 @@ impl<'a> Run<'a> {
                 return Ok(None);
             }
         };
-        let checked = checked.inspect_err(|_| self.summary.check_ended(CheckState::Failed))?;
+        let mut checked = checked.inspect_err(|_| self.summary.check_ended(CheckState::Failed))?;
+        if !self.args.in_memory {
+            // Without them the next check takes longer, and no more than that.
+            let saved = checked.waypoints.save(&self.args.dir, &self.plan, cursors.first);
+            if let Err(error) = saved {
+                output::note(&format!("the next chain check will take longer: {error}"));
+            }
+        }
         let Checked { blocks, acked, app, .. } = &checked;
         self.summary.check_held(*blocks, *acked, app.hash);
         if cursors.next_qc > self.plan.first_block() {

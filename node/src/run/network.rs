@@ -85,7 +85,7 @@ impl Network {
             slots: Slots::new(plan),
             rejected: BTreeMap::new(),
             serving: BTreeMap::new(),
-            fetcher: Fetcher::new(missing_until),
+            fetcher: Fetcher::new(missing_until, plan.block_bytes() as u64, plan.blocks_per_qc()),
             pushes: JoinSet::new(),
             fetched_qcs: 0,
         }

@@ -3,6 +3,7 @@
 use roadbed_messages::hash::CanonicalHasher;
 use roadbed_messages::testing::{self, Chain, ChainShape, TestCommittee};
 use roadbed_messages::{AppHash, BlockNumber, FullCommitQc, Payload};
+use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
 use crate::exit::NodeError;
@@ -80,6 +81,12 @@ impl Plan {
         self.shape.blocks_per_qc as u64
     }
 
+    /// Bytes of a block, about.
+    pub(crate) fn block_bytes(&self) -> usize {
+        // Header, lengths and offsets beside the transactions.
+        self.shape.txs_per_block * (self.shape.tx_bytes + 4) + 256
+    }
+
     /// The first block of the chain.
     pub(crate) fn first_block(&self) -> BlockNumber {
         self.members.committee.first_block()
@@ -95,7 +102,7 @@ impl Plan {
 
 /// The application: a running hash over all transactions, so that its state after a block depends on every block
 /// before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct App {
     /// The block that is executed next.
     pub(crate) next: BlockNumber,

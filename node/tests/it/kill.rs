@@ -112,3 +112,41 @@ fn acknowledged_blocks_that_were_pruned_are_not_missing() {
     let second = run("10");
     assert!(number(&second, "chain_check.acked_checked") >= 810);
 }
+
+/// A run of large blocks of which most are pruned, so that the next start need not derive them.
+fn pruned(place: &Place, blocks: &str) -> serde_json::Value {
+    let mut command = place.run_acked();
+    command.args(["--txs", "1", "--tx-bytes", "1048576", "--rate", "60", "--retain-blocks", "10"]);
+    summary(command.args(["--blocks", blocks]), 0)
+}
+
+#[test]
+fn a_start_goes_on_from_what_an_earlier_one_has_checked_and_finds_every_line_that_differs_all_the_same() {
+    let place = Place::new();
+    assert!(number(&pruned(&place, "120"), "first") > 0);
+    let waypoints = place.dir().join("demo.json");
+    assert!(waypoints.exists());
+    let again = pruned(&place, "0");
+    assert_eq!(number(&again, "chain_check.acked_checked"), place.acked());
+    assert_eq!(at(&again, "chain_check.ok"), true);
+    let hash = text(&again, "chain_hash").to_owned();
+
+    // A line for a block that was pruned long ago, before what the check begins with.
+    let lines = std::fs::read_to_string(place.acks()).unwrap();
+    let mut tampered: Vec<String> = lines.lines().map(ToOwned::to_owned).collect();
+    tampered[3] = format!("3 {}", "5a".repeat(32));
+    std::fs::write(place.acks(), tampered.join("\n") + "\n").unwrap();
+    let mut command = place.run_acked();
+    command.args(["--txs", "1", "--tx-bytes", "1048576", "--blocks", "0"]);
+    let report = summary(&mut command, 9);
+    assert!(text(&report, "stop_reason").contains("acks:4: app hash 5a5a"), "{report}");
+
+    // Without its file a check begins at the first block, and says the same.
+    std::fs::write(place.acks(), &lines).unwrap();
+    std::fs::remove_file(&waypoints).unwrap();
+    let whole = pruned(&place, "0");
+    assert_eq!(number(&whole, "chain_check.acked_checked"), place.acked());
+    assert_eq!(text(&whole, "chain_hash"), hash);
+    std::fs::write(&waypoints, "{").unwrap();
+    assert_eq!(text(&pruned(&place, "0"), "chain_hash"), hash);
+}
