@@ -6,6 +6,8 @@ use std::thread;
 
 use actix::System;
 use prometheus::Registry;
+#[cfg(feature = "testing")]
+use roadbed_messages::api::workers::{Verified, VerifyJob};
 use roadbed_messages::api::{StartError, StopReason};
 use roadbed_messages::{Committee, Timestamp};
 use roadbed_wal::{FileSystem, Storage};
@@ -21,6 +23,7 @@ use crate::state::{
 };
 use crate::store::{SpaceSampler, StorePaths, prepare};
 use crate::supervision::{Ended, Faults, panic_message, spawn_watched};
+use crate::verifier::Verdict;
 
 /// Configures a data layer; [`Builder::start`] starts it.
 #[must_use = "nothing is started yet"]
@@ -32,6 +35,7 @@ pub struct Builder {
     faults: Faults,
     clock: WallClock,
     registry: Option<Registry>,
+    verdict: Option<Verdict>,
 }
 
 enum Place {
@@ -49,6 +53,7 @@ impl Builder {
             faults: Faults::default(),
             clock: system_clock(),
             registry: None,
+            verdict: None,
         }
     }
 
@@ -115,6 +120,13 @@ impl Builder {
         self
     }
 
+    /// Asks `verdict` instead of verifying: to measure what is around verification. What it lets pass is served.
+    #[cfg(feature = "testing")]
+    pub fn verdict(mut self, verdict: impl Fn(&VerifyJob) -> Verified + Send + Sync + 'static) -> Self {
+        self.verdict = Some(Arc::new(verdict));
+        self
+    }
+
     /// Starts it on a thread of its own; answers when recovery is done.
     ///
     /// # Errors
@@ -173,7 +185,7 @@ impl Builder {
         metrics: Arc<Metrics>,
         io_threads: IoThreads,
     ) -> Result<Environment, StartError> {
-        let Self { committee, config, place, storage, faults, clock, registry: _ } = self;
+        let Self { committee, config, place, storage, faults, clock, verdict, registry: _ } = self;
         let disk = match place {
             Some(Place::Dir(dir)) => {
                 let paths = StorePaths::new(dir);
@@ -186,7 +198,7 @@ impl Builder {
         if let Some(disk) = &disk {
             metrics.set_readers(disk.readers());
         }
-        Ok(Environment { committee, config, faults, metrics, clock, disk, io_threads })
+        Ok(Environment { committee, config, faults, metrics, clock, verdict, disk, io_threads })
     }
 }
 

@@ -22,6 +22,7 @@ mod block_wal;
 mod builder;
 pub mod config;
 mod handle;
+mod lookup;
 pub mod metrics;
 mod pruner;
 mod qc_wal;

@@ -141,6 +141,7 @@ fn pool(environment: &Environment) -> PoolContext {
         jobs_max: environment.config.verify_jobs_max,
         faults: environment.faults.clone(),
         metrics: Arc::clone(&environment.metrics),
+        verdict: None,
         heartbeats: Vec::new(),
     }
 }

@@ -130,10 +130,12 @@ impl Meter {
         }
         let wal = WalKind::BOTH.into_iter().find(|wal| wal.actor() == *actor);
         match (event, wal) {
-            (Event::Verified { call, outcome }, _) => {
-                tracing::debug!(parent: self.span_of(*call), ok = outcome.is_ok(), "verified");
-                if self.counts {
-                    self.verified(*call, outcome);
+            (Event::Verified(done), _) => {
+                for (call, outcome) in done {
+                    tracing::debug!(parent: self.span_of(*call), ok = outcome.is_ok(), "verified");
+                    if self.counts {
+                        self.verified(*call, outcome);
+                    }
                 }
             }
             (Event::Durable { next_index, upto }, Some(wal)) => {

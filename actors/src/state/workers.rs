@@ -24,7 +24,7 @@ use crate::reader::{ReaderSlot, Source};
 use crate::recovery::Load;
 use crate::store::{StoreLock, StorePaths, log_options};
 use crate::supervision::{Ended, Faults, Heartbeat, spawn_watched};
-use crate::verifier::{PoolContext, Verifier, start as start_pool};
+use crate::verifier::{PoolContext, Verdict, Verifier, start as start_pool};
 use crate::wal_worker::{LogContext, Record, Stamped, Tenancy, ThreadContext, WalActor, Worker};
 
 /// Tells the time that blocks are made at.
@@ -37,6 +37,7 @@ pub(crate) struct Environment {
     pub(crate) faults: Faults,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: WallClock,
+    pub(crate) verdict: Option<Verdict>,
     pub(crate) io_threads: IoThreads,
     /// `None` without a directory.
     pub(crate) disk: Option<Disk>,
@@ -362,6 +363,7 @@ fn start_verifier(environment: &Environment, reporter: &Reporter) -> Option<Life
         jobs_max: environment.config.verify_jobs_max,
         faults: environment.faults.clone(),
         metrics: Arc::clone(&environment.metrics),
+        verdict: environment.verdict.clone(),
         heartbeats,
     };
     let report = reporter.clone();

@@ -136,7 +136,7 @@ fn signatures_in(job: &VerifyJob) -> usize {
     job.qc.as_ref().map_or(0, |qc| qc.qc.signatures.len())
 }
 
-fn tx_bytes_in(job: &VerifyJob) -> usize {
+pub(super) fn tx_bytes_in(job: &VerifyJob) -> usize {
     job.blocks.iter().map(|block| block.payload.txs.total_bytes()).sum()
 }
 

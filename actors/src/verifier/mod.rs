@@ -12,4 +12,4 @@ mod pool;
 pub(crate) use actor::Verifier;
 #[cfg(feature = "sim")]
 pub(crate) use pool::Worker;
-pub(crate) use pool::{PoolContext, start};
+pub(crate) use pool::{PoolContext, Verdict, start};

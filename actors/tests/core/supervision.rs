@@ -78,7 +78,7 @@ fn scenario_24_late_answers_of_an_old_life_have_no_effect() {
         Event::Durable { next_index: 4, upto: BlockNumber(12) },
         Event::Truncated { first: BlockNumber(12) },
         Event::Closed,
-        Event::Verified { call: push, outcome: Ok((None, Vec::new())) },
+        Event::Verified(vec![(push, Ok((None, Vec::new())))]),
         Event::Beat { running_for_seconds: Some(1e9), job: Some(push) },
         Event::Died { cause: Cause::Corruption, error: "late".to_owned(), job: Some(push) },
     ];
@@ -279,8 +279,8 @@ fn verdict_on_a_job_that_nobody_gave_has_no_effect() {
     assert_eq!(world.fate(waits), "waits", "it is beyond the window, not with the verifier");
     let generation = world.alive(ActorKind::Verifier).unwrap();
     for call in [waits, CallId(12345)] {
-        let outcome = Err(Error::NotFound);
-        world.report(ActorKind::Verifier, generation, Event::Verified { call, outcome });
+        let done = vec![(call, Err(Error::NotFound))];
+        world.report(ActorKind::Verifier, generation, Event::Verified(done));
         world.run();
     }
     assert_eq!(world.fate(waits), "waits");

@@ -200,13 +200,8 @@ pub enum Event {
     },
     /// The log was closed cleanly.
     Closed,
-    /// A verifier's job is done.
-    Verified {
-        /// The job.
-        call: CallId,
-        /// What came of it.
-        outcome: Verified,
-    },
+    /// Jobs of the verifier are done: each with what came of it.
+    Verified(Vec<(CallId, Verified)>),
     /// How long the operation has been running that runs now; `None` when nothing does.
     Beat {
         /// In seconds.

@@ -71,6 +71,16 @@ impl Eq for VerifiedBlock {}
 /// When its lane is unknown, its transactions are above the chain's limits, or the payload does not hash to
 /// what the header says.
 pub fn verify_block(committee: &Committee, block: Arc<Block>) -> Result<VerifiedBlock, BlockError> {
+    let header_hash = block.header.hash();
+    verify_hashed(committee, block, header_hash)
+}
+
+/// As [`verify_block`], for a block whose header's hash is known.
+pub(super) fn verify_hashed(
+    committee: &Committee,
+    block: Arc<Block>,
+    header_hash: HeaderHash,
+) -> Result<VerifiedBlock, BlockError> {
     let lane = block.header.lane;
     if committee.index_of(&lane).is_none() {
         return Err(BlockError::UnknownLane { lane });
@@ -95,6 +105,5 @@ pub fn verify_block(committee: &Committee, block: Arc<Block>) -> Result<Verified
     if expected != found {
         return Err(BlockError::PayloadMismatch { expected, found });
     }
-    let hash = block.header.hash();
-    Ok(VerifiedBlock::proven(block, hash))
+    Ok(VerifiedBlock::proven(block, header_hash))
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     batch::verify_unknown,
-    block::{VerifiedBlock, verify_block},
+    block::{VerifiedBlock, verify_hashed},
     error::{BlockError, QcError},
     qc::{VerifiedQc, WeakQc},
 };
@@ -73,14 +73,46 @@ impl Known {
         committee: &Committee,
         block: Arc<Block>,
     ) -> Result<VerifiedBlock, BlockError> {
-        let hash = block.header.hash();
-        let found = lock(&self.blocks).find(&hash);
+        let header_hash = block.header.hash();
+        self.verify_hashed(committee, block, header_hash)
+    }
+
+    /// As [`verify_block`](crate::verify_block) for each of them, in their order, up to the first that is invalid. A
+    /// header is not hashed again that `qc` has, if the blocks come in the order of its headers. `between` is called
+    /// before each block.
+    ///
+    /// # Errors
+    /// As [`verify_block`](crate::verify_block).
+    pub fn verify_blocks(
+        &self,
+        committee: &Committee,
+        qc: Option<&VerifiedQc>,
+        blocks: &[Arc<Block>],
+        mut between: impl FnMut(),
+    ) -> Result<Vec<VerifiedBlock>, BlockError> {
+        let mut hashed = qc.into_iter().flat_map(|qc| qc.headers().iter().zip(qc.header_hashes()));
+        let verify = |block: &Arc<Block>| {
+            between();
+            let known = hashed.find(|(header, _)| **header == block.header).map(|(_, hash)| *hash);
+            let header_hash = known.unwrap_or_else(|| block.header.hash());
+            self.verify_hashed(committee, Arc::clone(block), header_hash)
+        };
+        blocks.iter().map(verify).collect()
+    }
+
+    fn verify_hashed(
+        &self,
+        committee: &Committee,
+        block: Arc<Block>,
+        header_hash: HeaderHash,
+    ) -> Result<VerifiedBlock, BlockError> {
+        let found = lock(&self.blocks).find(&header_hash);
         // Compared outside of the lock: a block may be large.
         match found.filter(|found| Arc::ptr_eq(found, &block) || *found == block) {
-            Some(found) => Ok(VerifiedBlock::proven(found, hash)),
+            Some(found) => Ok(VerifiedBlock::proven(found, header_hash)),
             None => {
-                let verified = verify_block(committee, block)?;
-                lock(&self.blocks).insert(hash, Arc::downgrade(verified.block()));
+                let verified = verify_hashed(committee, block, header_hash)?;
+                lock(&self.blocks).insert(header_hash, Arc::downgrade(verified.block()));
                 Ok(verified)
             }
         }

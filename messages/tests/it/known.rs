@@ -84,6 +84,36 @@ fn second_copy_of_a_block_is_the_first_and_another_payload_is_not() {
 }
 
 #[test]
+fn blocks_with_their_qc_get_the_verdicts_that_they_get_alone() {
+    let members = testing::committee(1, 4);
+    let (qc, blocks) = chain(&members).next().unwrap();
+    let (_, strangers) = chain(&members).nth(1).unwrap();
+    let qc = verify_qc(&members.committee, Arc::new(qc)).unwrap();
+    let block = |place: usize| Arc::new(blocks[place].clone());
+    let stranger = Arc::new(strangers[0].clone());
+    for pushed in [
+        (0..blocks.len()).map(block).collect(),
+        vec![block(1), block(4), block(7)],
+        vec![block(7), block(1), block(1), stranger, block(2)],
+    ] {
+        let mut parts = 0;
+        let known = Known::default();
+        let verified = known.verify_blocks(&members.committee, Some(&qc), &pushed, || parts += 1).unwrap();
+        assert_eq!(parts, pushed.len());
+        for (verified, pushed) in verified.iter().zip(&pushed) {
+            assert_eq!((verified.header_hash(), &verified.header), (pushed.header.hash(), &pushed.header));
+            assert_eq!(**verified, **pushed);
+        }
+    }
+
+    let mut forged = blocks[1].clone();
+    forged.payload.gas += 1;
+    let pushed = [block(0), Arc::new(forged), block(2)];
+    let refused = Known::default().verify_blocks(&members.committee, Some(&qc), &pushed, || {}).unwrap_err();
+    assert!(matches!(refused, BlockError::PayloadMismatch { .. }), "{refused}");
+}
+
+#[test]
 fn work_is_interrupted_between_its_parts() {
     let members = testing::committee(1, 4);
     let mut qcs: Vec<_> = chain(&members).take(8).map(|(qc, _)| Arc::new(qc)).collect();

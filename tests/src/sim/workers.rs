@@ -318,8 +318,10 @@ impl World {
     /// Notes what a report means, before State hears of it.
     pub(super) fn notice(&mut self, actor: ActorKind, generation: Generation, event: &Event) {
         match event {
-            Event::Verified { call, outcome } => {
-                self.tell(format_args!("{actor} {generation}: job {} {}", call.0, outcome.is_ok()));
+            Event::Verified(done) => {
+                for (call, outcome) in done {
+                    self.tell(format_args!("{actor} {generation}: job {} {}", call.0, outcome.is_ok()));
+                }
             }
             Event::Died { cause, error, job } => {
                 self.tell(format_args!("{actor} {generation}: died, {}: {error} {job:?}", cause.name()));

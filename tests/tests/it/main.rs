@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod copies;
 mod documents;
 mod embed;
 mod flood;

@@ -157,6 +157,13 @@ pub enum Stage {
     Finishing,
 }
 
+impl Stage {
+    /// Whether a lower number may take the call's place: a job that is with the verifier is then done for nobody.
+    fn is_displaceable(self) -> bool {
+        !matches!(self, Self::Reading | Self::Finishing)
+    }
+}
+
 /// One call in the table.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -176,6 +183,15 @@ pub struct Call {
     pub verifier_deaths: u32,
 }
 
+/// By kind, then by number.
+type Key = (Kind, u64, CallId);
+
+impl Call {
+    fn key(&self, id: CallId) -> Key {
+        (self.kind, self.number, id)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     calls: usize,
@@ -189,11 +205,11 @@ pub struct Calls {
     /// Those in [`Stage::Ahead`].
     ahead: BTreeSet<(u64, CallId)>,
     /// Those in [`Stage::Waiting`].
-    waiting: BTreeSet<(Kind, u64, CallId)>,
+    waiting: BTreeSet<Key>,
     /// Those in [`Stage::Queued`], in the order in which State needs them.
     queued: BTreeSet<(u64, CallId)>,
-    /// What may make room for a lower number: a job that is with the verifier is then done for nobody.
-    displaceable: BTreeSet<(Kind, u64, CallId)>,
+    /// What may make room for a lower number.
+    displaceable: BTreeSet<Key>,
     /// All of them, by kind.
     by_kind: BTreeSet<(Kind, CallId)>,
     held: BTreeMap<Kind, Held>,
@@ -243,17 +259,16 @@ impl Calls {
         held.calls += 1;
         held.bytes = held.bytes.saturating_add(call.bytes);
         self.by_kind.insert((call.kind, id));
-        let stage = call.stage;
+        self.move_between(call.key(id), Stage::Finishing, call.stage);
         let previous = self.table.insert(id, call);
         debug_assert!(previous.is_none(), "a call id is used once");
-        self.set_stage(id, stage);
         Admission::Admitted(displaced)
     }
 
     /// Removes a call: it is answered, or its caller is gone.
     pub fn remove(&mut self, id: CallId) -> Option<Call> {
-        self.set_stage(id, Stage::Finishing);
         let call = self.table.remove(&id)?;
+        self.move_between(call.key(id), call.stage, Stage::Finishing);
         self.by_kind.remove(&(call.kind, id));
         if let Some(held) = self.held.get_mut(&call.kind) {
             held.calls -= 1;
@@ -284,12 +299,24 @@ impl Calls {
     /// Moves a call to another stage.
     pub fn set_stage(&mut self, id: CallId, stage: Stage) {
         let Some(call) = self.table.get_mut(&id) else { return };
-        call.stage = stage;
-        let key = (call.kind, call.number, id);
-        set_member(&mut self.ahead, (call.number, id), stage == Stage::Ahead);
-        set_member(&mut self.waiting, key, stage == Stage::Waiting);
-        set_member(&mut self.queued, (call.number, id), stage == Stage::Queued);
-        set_member(&mut self.displaceable, key, !matches!(stage, Stage::Reading | Stage::Finishing));
+        let before = std::mem::replace(&mut call.stage, stage);
+        let key = call.key(id);
+        self.move_between(key, before, stage);
+    }
+
+    /// Moves a call from the set of one stage to that of another; [`Stage::Finishing`] has none.
+    fn move_between(&mut self, (kind, number, id): Key, before: Stage, after: Stage) {
+        for (stage, member) in [(before, false), (after, true)] {
+            match stage {
+                Stage::Ahead => set_member(&mut self.ahead, (number, id), member),
+                Stage::Waiting => set_member(&mut self.waiting, (kind, number, id), member),
+                Stage::Queued => set_member(&mut self.queued, (number, id), member),
+                Stage::Early | Stage::Verifying | Stage::Reading | Stage::Finishing => {}
+            }
+        }
+        if before.is_displaceable() != after.is_displaceable() {
+            set_member(&mut self.displaceable, (kind, number, id), after.is_displaceable());
+        }
     }
 
     /// The call that the verifier should take next: the lowest from `needed` on, else the lowest of all.
@@ -336,7 +363,7 @@ impl Calls {
 }
 
 /// The keys of every waiting call of one kind, in ascending order of their numbers.
-fn of_kind(kind: Kind) -> std::ops::RangeInclusive<(Kind, u64, CallId)> {
+fn of_kind(kind: Kind) -> std::ops::RangeInclusive<Key> {
     (kind, 0, CallId(0))..=(kind, u64::MAX, CallId(u64::MAX))
 }
 

@@ -4,11 +4,13 @@
 //! their log yet, those above a gap, and as many older ones as the memory limit allows. Everything else that is
 //! retained is read from the logs. Only verified values enter, by their types.
 
-use std::collections::BTreeMap;
-use std::ops::{Bound, Range};
+use std::collections::VecDeque;
+use std::ops::Range;
 
 use roadbed_messages::api::Cursors;
 use roadbed_messages::{BlockNumber, GlobalBlock, HeaderHash, VerifiedBlock, VerifiedQc};
+
+use crate::lookup::Lookup;
 
 /// A QC in memory, with its index in the QC log.
 #[derive(Clone, Debug)]
@@ -23,11 +25,13 @@ pub struct IndexedQc {
 #[derive(Debug)]
 pub struct Chain {
     cursors: Cursors,
-    /// By the end of their ranges, so that the QC of block n is the first with a key above n.
-    qcs: BTreeMap<BlockNumber, IndexedQc>,
+    /// Consecutive, each with the end of its range: the QC of block n is the first with an end above n.
+    qcs: VecDeque<(BlockNumber, IndexedQc)>,
     next_qc_index: u64,
-    blocks: BTreeMap<BlockNumber, VerifiedBlock>,
-    numbers_by_hash: BTreeMap<HeaderHash, BlockNumber>,
+    /// From `blocks_first` on, `None` where one is missing; the first is there.
+    blocks: VecDeque<Option<VerifiedBlock>>,
+    blocks_first: BlockNumber,
+    numbers_by_hash: Lookup<HeaderHash, BlockNumber>,
     memory_bytes: u64,
 }
 
@@ -36,10 +40,11 @@ impl Chain {
     pub fn new(first: BlockNumber) -> Self {
         Self {
             cursors: Cursors::all_at(first),
-            qcs: BTreeMap::new(),
+            qcs: VecDeque::new(),
             next_qc_index: 0,
-            blocks: BTreeMap::new(),
-            numbers_by_hash: BTreeMap::new(),
+            blocks: VecDeque::new(),
+            blocks_first: first,
+            numbers_by_hash: Lookup::default(),
             memory_bytes: 0,
         }
     }
@@ -73,21 +78,26 @@ impl Chain {
         self.hold_qc(index, qc);
     }
 
-    /// Puts a QC that recovery read back into memory; it moves no cursor.
+    /// Puts a QC that recovery read back into memory, after the one before it; it moves no cursor.
     pub fn hold_qc(&mut self, index: u64, qc: VerifiedQc) {
+        let Range { start, end } = qc.range();
+        debug_assert!(
+            self.qcs.back().is_none_or(|(before, _)| *before == start),
+            "QCs in memory are consecutive"
+        );
         self.memory_bytes += qc.size_bytes() as u64;
-        self.qcs.insert(qc.range().end, IndexedQc { index, qc });
+        self.qcs.push_back((end, IndexedQc { index, qc }));
     }
 
     /// Takes in a block that matches its header, unless it is already there; next_block jumps when a gap closes.
     /// Answers whether it was new.
     pub fn insert_block(&mut self, number: BlockNumber, block: VerifiedBlock) -> bool {
         assert!(number < self.cursors.next_qc, "a block enters only under a QC");
-        if number < self.cursors.next_block || self.blocks.contains_key(&number) {
+        if number < self.cursors.next_block || self.block(number).is_some() {
             return false;
         }
         self.hold_block(number, block);
-        while self.blocks.contains_key(&self.cursors.next_block) {
+        while self.block(self.cursors.next_block).is_some() {
             self.cursors.next_block = self.cursors.next_block.saturating_add(1);
         }
         true
@@ -97,23 +107,51 @@ impl Chain {
     pub fn hold_block(&mut self, number: BlockNumber, block: VerifiedBlock) {
         self.memory_bytes += block.size_bytes() as u64;
         self.numbers_by_hash.insert(block.header_hash(), number);
-        self.blocks.insert(number, block);
+        if self.blocks.is_empty() {
+            self.blocks_first = number;
+        }
+        // Both gaps are within the window.
+        for _ in number.0..self.blocks_first.0 {
+            self.blocks.push_front(None);
+        }
+        self.blocks_first = self.blocks_first.min(number);
+        let place = self.place(number);
+        while self.blocks.len() <= place {
+            self.blocks.push_back(None);
+        }
+        self.blocks[place] = Some(block);
+    }
+
+    /// Where block `number` is or would be, or the first one if it lies below.
+    fn place(&self, number: BlockNumber) -> usize {
+        usize::try_from(number.0.saturating_sub(self.blocks_first.0)).unwrap_or(usize::MAX)
+    }
+
+    /// Where the blocks of a range are, as far as they are held.
+    fn places(&self, range: Range<BlockNumber>) -> Range<usize> {
+        let end = self.place(range.end).min(self.blocks.len());
+        self.place(range.start).min(end)..end
+    }
+
+    /// Where the QC of block `number` is or would be.
+    fn qc_place(&self, number: BlockNumber) -> usize {
+        self.qcs.partition_point(|(end, _)| *end <= number)
     }
 
     /// The QC of block `number`, if it is in memory.
     pub fn qc(&self, number: BlockNumber) -> Option<&IndexedQc> {
-        let (_, found) = self.qcs.range(above(number)).next()?;
+        let (_, found) = self.qcs.get(self.qc_place(number))?;
         found.qc.range().contains(&number).then_some(found)
     }
 
     /// The block, if it is in memory, whether in the contiguous run or above a gap.
     pub fn block(&self, number: BlockNumber) -> Option<&VerifiedBlock> {
-        self.blocks.get(&number)
+        if number < self.blocks_first { None } else { self.blocks.get(self.place(number))?.as_ref() }
     }
 
     /// The blocks of a range that are in memory, in their order.
     pub fn blocks(&self, range: Range<BlockNumber>) -> impl Iterator<Item = &VerifiedBlock> {
-        self.blocks.range(range).map(|(_, block)| block)
+        self.blocks.range(self.places(range)).flatten()
     }
 
     /// The block with what its QC says of it, if both are in memory.
@@ -123,7 +161,7 @@ impl Chain {
 
     /// The number of the block in memory whose header has this hash.
     pub fn number_of(&self, hash: &HeaderHash) -> Option<BlockNumber> {
-        self.numbers_by_hash.get(hash).copied()
+        self.numbers_by_hash.get(hash)
     }
 
     /// The header hash that the QCs finalize under `number`, if its QC is in memory.
@@ -133,18 +171,19 @@ impl Chain {
 
     /// The QCs in memory that end above `from`, in order.
     pub fn qcs_from(&self, from: BlockNumber) -> impl Iterator<Item = &IndexedQc> {
-        self.qcs.range(above(from)).map(|(_, qc)| qc)
+        self.qcs.range(self.qc_place(from)..).map(|(_, qc)| qc)
     }
 
     /// The blocks of the contiguous run in memory from `from` on, in order.
     pub fn blocks_from(&self, from: BlockNumber) -> impl Iterator<Item = (BlockNumber, &VerifiedBlock)> {
-        let end = self.cursors.next_block.max(from);
-        self.blocks.range(from..end).map(|(number, block)| (*number, block))
+        // What is held of the contiguous run has no gap.
+        let numbers = (self.blocks_first.max(from).0..=u64::MAX).map(BlockNumber);
+        numbers.zip(self.blocks(from..self.cursors.next_block))
     }
 
     /// Blocks held above a gap.
     pub fn buffered_blocks(&self) -> usize {
-        self.blocks.range(self.cursors.next_block..).count()
+        self.blocks(self.cursors.next_block..BlockNumber(u64::MAX)).count()
     }
 
     /// Raises next_block_to_persist to `number`, within the contiguous run; it never goes back.
@@ -179,39 +218,42 @@ impl Chain {
         let durable = self.cursors.next_block_to_persist;
         let mut more = true;
         while more && self.memory_bytes > bytes_max {
-            let oldest = |chain: &Self| chain.blocks.first_key_value().map(|(number, _)| *number);
-            let goes = oldest(self).filter(|oldest| *oldest < durable);
-            if let Some(number) = goes {
-                self.drop_block(number);
+            more = self.oldest_block().is_some_and(|oldest| oldest < durable);
+            if more {
+                self.drop_oldest_block();
             }
             // A QC is needed while one of its blocks is held or missing.
-            self.drop_qcs_ending_by(oldest(self).unwrap_or(durable).min(durable));
-            more = goes.is_some();
+            self.drop_qcs_ending_by(self.oldest_block().unwrap_or(durable).min(durable));
         }
     }
 
+    fn oldest_block(&self) -> Option<BlockNumber> {
+        (!self.blocks.is_empty()).then_some(self.blocks_first)
+    }
+
     fn drop_below(&mut self, first: BlockNumber) {
-        while let Some((&number, _)) = self.blocks.first_key_value().filter(|(number, _)| **number < first) {
-            self.drop_block(number);
+        while self.oldest_block().is_some_and(|oldest| oldest < first) {
+            self.drop_oldest_block();
         }
         self.drop_qcs_ending_by(first);
     }
 
-    fn drop_block(&mut self, number: BlockNumber) {
-        if let Some(block) = self.blocks.remove(&number) {
+    fn drop_oldest_block(&mut self) {
+        if let Some(Some(block)) = self.blocks.pop_front() {
             self.memory_bytes -= block.size_bytes() as u64;
             self.numbers_by_hash.remove(&block.header_hash());
+        }
+        self.blocks_first = self.blocks_first.saturating_add(1);
+        while let Some(None) = self.blocks.front() {
+            self.blocks.pop_front();
+            self.blocks_first = self.blocks_first.saturating_add(1);
         }
     }
 
     fn drop_qcs_ending_by(&mut self, end: BlockNumber) {
-        while let Some(entry) = self.qcs.first_entry().filter(|entry| *entry.key() <= end) {
-            self.memory_bytes -= entry.remove().qc.size_bytes() as u64;
+        while let Some((_, oldest)) = self.qcs.front().filter(|(here, _)| *here <= end) {
+            self.memory_bytes -= oldest.qc.size_bytes() as u64;
+            self.qcs.pop_front();
         }
     }
-}
-
-/// Everything above a number, also above the last one that there is.
-fn above(number: BlockNumber) -> (Bound<BlockNumber>, Bound<BlockNumber>) {
-    (Bound::Excluded(number), Bound::Unbounded)
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use roadbed_messages::api::workers::{CallId, Order, Verified, VerifyJob};
 use roadbed_messages::api::{ActorKind, Cursors, Error, PushAppHash, PushBlock, PushQc};
-use roadbed_messages::{BlockNumber, HeaderHash, VerifiedBlock, codec};
+use roadbed_messages::{BlockNumber, HeaderHash, VerifiedBlock, VerifiedQc, codec};
 
 use super::calls::{Kind, Pending, Stage};
+use super::chain::Chain;
 use super::{Answer, Core, Effect, tally};
 
 /// A job that ended this many lives of the verifier is not tried again.
@@ -139,41 +140,42 @@ impl Core {
         }
     }
 
-    pub(super) fn on_verified(&mut self, id: CallId, outcome: Verified) {
-        let Some(bytes) = self.verifying.remove(&id) else { return };
-        self.verifying_bytes = self.verifying_bytes.saturating_sub(bytes);
-        self.workers.progressed(ActorKind::Verifier);
-        let Some(call) = self.calls.get(id) else { return };
-        match (call.kind, outcome) {
-            (_, Err(error)) => self.answer(id, Err(error)),
-            (Kind::PushQc, Ok((qc, blocks))) => {
-                let Pending::PushQc(push) = &call.pending else {
-                    unreachable!("calls of this kind hold a QC")
-                };
-                let headers = push.qc.headers.len() as u64;
-                if let Some(pending) = self.calls.pending_mut(id) {
-                    *pending = Pending::InsertQc { headers, qc, blocks };
-                }
-                self.calls.set_stage(id, Stage::Waiting);
-            }
-            (_, Ok((_, blocks))) => {
-                let Some(block) = blocks.into_iter().next() else {
-                    unreachable!("the verifier answers with every block of its job")
-                };
-                if let Some(pending) = self.calls.pending_mut(id) {
-                    *pending = Pending::MatchBlock(block);
-                }
-                self.calls.set_stage(id, Stage::Waiting);
+    pub(super) fn on_verified(&mut self, done: Vec<(CallId, Verified)>) {
+        for (id, outcome) in done {
+            let Some(bytes) = self.verifying.remove(&id) else { continue };
+            self.verifying_bytes = self.verifying_bytes.saturating_sub(bytes);
+            self.workers.progressed(ActorKind::Verifier);
+            match outcome {
+                // The caller has gone, or had to make room.
+                _ if self.calls.get(id).is_none() => {}
+                Ok((qc, blocks)) => self.await_turn(id, qc, blocks),
+                Err(error) => self.answer(id, Err(error)),
             }
         }
+    }
+
+    /// What a push brought is valid, and waits for its turn.
+    fn await_turn(&mut self, id: CallId, qc: Option<VerifiedQc>, mut blocks: Vec<VerifiedBlock>) {
+        let Some(pending) = self.calls.pending_mut(id) else { return };
+        *pending = match pending {
+            Pending::PushQc(push) => {
+                let headers = push.qc.headers.len() as u64;
+                Pending::InsertQc { headers, qc, blocks }
+            }
+            _ => match blocks.pop() {
+                Some(block) => Pending::MatchBlock(block),
+                None => unreachable!("the verifier answers with every block of its job"),
+            },
+        };
+        self.calls.set_stage(id, Stage::Waiting);
     }
 
     /// Puts a verified QC at the end of the chain, if that is where it starts *now*, and the blocks that match the
     /// stored headers; all of it or nothing is what any later input sees.
     fn insert(&mut self, id: CallId) {
-        let Some(call) = self.calls.get(id) else { return };
+        let Some(call) = self.calls.remove(id) else { return };
         let first = BlockNumber(call.number);
-        let Pending::InsertQc { headers, qc, blocks } = call.pending.clone() else {
+        let Pending::InsertQc { headers, qc, blocks } = call.pending else {
             unreachable!("a QC that waits for its turn is verified")
         };
         match qc.filter(|qc| qc.range().start == self.cursors().next_qc) {
@@ -183,48 +185,63 @@ impl Core {
             }
             None => self.tally.qc(tally::STALE, 1),
         }
-        let mut by_hash: BTreeMap<HeaderHash, VerifiedBlock> =
-            blocks.into_iter().map(|block| (block.header_hash(), block)).collect();
         // What the pushed QC says of its own length is not verified when it was stale; its headers are counted.
         let end = first.0.saturating_add(headers).min(self.cursors().next_qc.0);
-        for number in first.max(self.cursors().next_block).0..end {
-            if by_hash.is_empty() {
-                break;
+        let mut numbers = (first.max(self.cursors().next_block).0..end).map(BlockNumber).peekable();
+        let mut others: BTreeMap<HeaderHash, VerifiedBlock> = BTreeMap::new();
+        let (pushed, mut accepted, mut duplicate) = (blocks.len() as u64, 0, 0);
+        let mut insert = |chain: &mut Chain, number, block| {
+            if chain.insert_block(number, block) {
+                accepted += 1;
+            } else {
+                duplicate += 1;
             }
-            let number = BlockNumber(number);
-            let block = self.chain.header_hash(number).and_then(|hash| by_hash.remove(&hash));
-            if let Some(block) = block {
-                let new = self.chain.insert_block(number, block);
-                self.tally.block(if new { tally::ACCEPTED } else { tally::DUPLICATE }, 1);
+        };
+        for block in blocks {
+            // They come in the order of the headers, mostly.
+            let is_next = |number: &BlockNumber| self.chain.header_hash(*number) == Some(block.header_hash());
+            match numbers.next_if(is_next) {
+                Some(number) => insert(&mut self.chain, number, block),
+                None => drop(others.insert(block.header_hash(), block)),
             }
         }
-        self.tally.block(tally::IGNORED, by_hash.len() as u64);
+        for number in numbers {
+            if others.is_empty() {
+                break;
+            }
+            let block = self.chain.header_hash(number).and_then(|hash| others.remove(&hash));
+            if let Some(block) = block {
+                insert(&mut self.chain, number, block);
+            }
+        }
+        self.tally.block(tally::ACCEPTED, accepted);
+        self.tally.block(tally::DUPLICATE, duplicate);
+        self.tally.block(tally::IGNORED, pushed - accepted - duplicate);
         self.answer(id, Ok(Answer::Done));
     }
 
     /// Matches a verified block against the header that its number was finalized with.
     fn match_block(&mut self, id: CallId) {
-        let Some(call) = self.calls.get(id) else { return };
+        let Some(call) = self.calls.remove(id) else { return };
         let number = BlockNumber(call.number);
-        let Pending::MatchBlock(block) = call.pending.clone() else {
+        let Pending::MatchBlock(block) = call.pending else {
             unreachable!("a block that waits for its QC is verified")
         };
-        let answer = if number < self.cursors().next_block || self.chain.block(number).is_some() {
-            self.tally.block(tally::DUPLICATE, 1);
-            Ok(Answer::Done)
-        } else {
-            let found = block.header_hash();
-            match self.chain.header_hash(number) {
-                Some(expected) if expected == found => {
-                    self.chain.insert_block(number, block);
-                    self.tally.block(tally::ACCEPTED, 1);
-                    Ok(Answer::Done)
-                }
-                Some(expected) => Err(Error::HeaderMismatch { number, expected, found }),
-                None => unreachable!("QCs above next_block stay in memory"),
+        let known = number < self.cursors().next_block || self.chain.block(number).is_some();
+        let found = block.header_hash();
+        match self.chain.header_hash(number) {
+            _ if known => self.tally.block(tally::DUPLICATE, 1),
+            Some(expected) if expected == found => {
+                self.chain.insert_block(number, block);
+                self.tally.block(tally::ACCEPTED, 1);
             }
-        };
-        self.answer(id, answer);
+            Some(expected) => {
+                let mismatch = Error::HeaderMismatch { number, expected, found };
+                return self.refuse(Kind::PushBlock, id, mismatch);
+            }
+            None => unreachable!("QCs above next_block stay in memory"),
+        }
+        self.answer(id, Ok(Answer::Done));
     }
 
     /// Queues the verifier's unanswered jobs again, except one that has now ended too many of its lives.

@@ -175,7 +175,7 @@ impl Core {
             (Event::Durable { next_index, upto }, Some(wal)) => self.on_durable(wal, next_index, upto),
             (Event::Truncated { first }, Some(wal)) => self.on_truncated(wal, first),
             (Event::Closed, Some(wal)) => self.on_closed(wal),
-            (Event::Verified { call, outcome }, _) => self.on_verified(call, outcome),
+            (Event::Verified(done), _) => self.on_verified(done),
             (Event::Beat { running_for_seconds, job }, _) => {
                 // What no duration can hold has been running for ever.
                 let running_for = running_for_seconds

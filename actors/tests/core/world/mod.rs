@@ -426,7 +426,7 @@ impl World {
                     if self.poison.contains(&job.call) {
                         return self.kill_with(actor, Cause::Panic, Some(job.call));
                     }
-                    (generation, Some(Event::Verified { call: job.call, outcome: self.verify(&job) }))
+                    (generation, Some(Event::Verified(vec![(job.call, self.verify(&job))])))
                 }
             }
         };
@@ -522,10 +522,12 @@ impl World {
             ActorKind::BlockWal => self.blocks.is_heard(generation, &event),
             ActorKind::Verifier => {
                 let present = self.verifier.as_ref().is_some_and(|life| life.generation == generation);
-                if let Event::Verified { call, .. } = &event
+                if let Event::Verified(done) = &event
                     && present
                 {
-                    self.with_verifier.remove(call);
+                    for (call, _) in done {
+                        self.with_verifier.remove(call);
+                    }
                 }
             }
             _ => {}
