@@ -21,6 +21,7 @@ pub mod docs;
 mod input;
 pub mod limits;
 pub mod machine;
+mod null_storage;
 pub mod report;
 pub mod scratch;
 pub mod stats;

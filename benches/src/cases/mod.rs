@@ -4,6 +4,7 @@ mod ingest;
 mod latency;
 mod logs;
 mod metrics;
+mod null;
 mod readers;
 mod recovery;
 mod restart;
@@ -55,6 +56,7 @@ pub(crate) const ALL: &[(&str, Run)] = &[
     ("ingest/small/c20", |bench| Ingest { committee: 20, shape: SMALL, qcs: [300, 1000] }.run(bench)),
     ("ingest/small/c100", |bench| Ingest { committee: 100, shape: SMALL, qcs: [200, 600] }.run(bench)),
     ("ingest/small/c20-readers", readers::run),
+    ("ingest/null", null::run),
     ("ingest/large/c4", |bench| Ingest { committee: 4, shape: LARGE, qcs: [30, 80] }.run(bench)),
     ("ingest/large/c20", |bench| Ingest { committee: 20, shape: LARGE, qcs: [30, 80] }.run(bench)),
     ("ingest/large/c100", |bench| Ingest { committee: 100, shape: LARGE, qcs: [30, 80] }.run(bench)),
