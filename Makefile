@@ -99,10 +99,9 @@ sim: ## The simulator on all cores for SECONDS_MAX seconds (240); SEED=n replays
 	$(CARGO) run --release --package roadbed-tests --bin sim
 
 .PHONY: mutants
-mutants: ## Changes of the core and the log that no fast test notices (.cargo/mutants.toml); SHARD=k/n takes a part (0/100)
+mutants: ## Changes of the core and the log that no fast test notices (.cargo/mutants.toml); SHARD=k/n takes a part (0/100), ARGS="-f FILE" one file
 	command -v cargo-mutants >/dev/null || $(CARGO) install --locked cargo-mutants
-	$(CARGO) mutants --shard $(SHARD) --all-features $(if $(NEXTEST),--test-tool nextest) -- \
-		$(if $(NEXTEST),-E 'not (test(real_disk) or test(sync_audit) or test(fuzz))')
+	$(CARGO) mutants --shard $(SHARD) $(ARGS)
 
 .PHONY: soak
 soak: ## Random faults under load for SECONDS_MAX seconds (3600); SEED=n replays one round

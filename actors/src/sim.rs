@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use roadbed_messages::api::{StartError, WalKind};
 use roadbed_messages::{BlockNumber, Committee};
 use roadbed_wal::Storage;
 
+use crate::builder::Builder;
 use crate::config::{Config, RetentionPolicy};
 use crate::metrics::Metrics;
 use crate::pruner::Retained;
@@ -29,7 +31,8 @@ use crate::wal_worker::{Failure, LogDriver, Step, died};
 /// One instance on a storage, as [`crate::Builder`] would start it.
 pub struct Parts {
     environment: Environment,
-    source: Arc<Source>,
+    /// `None` without a directory.
+    source: Option<Arc<Source>>,
     faults: Faults,
     verifier: Worker,
     pruned_by: Retained,
@@ -46,20 +49,32 @@ impl Parts {
         committee: Committee,
         config: Config,
     ) -> Result<Self, StartError> {
+        let first_block = committee.first_block();
+        Self::of(first_block, crate::Roadbed::builder(committee).data_dir(dir).storage(storage), config)
+    }
+
+    /// An instance that keeps everything in memory.
+    ///
+    /// # Errors
+    /// As a start.
+    pub fn in_memory(committee: Committee, config: Config) -> Result<Self, StartError> {
+        let first_block = committee.first_block();
+        Self::of(first_block, crate::Roadbed::builder(committee).in_memory(), config)
+    }
+
+    fn of(first_block: BlockNumber, builder: Builder, config: Config) -> Result<Self, StartError> {
         let faults = Faults::default();
-        let metrics = Arc::new(Metrics::new(false, config.hung_after, committee.first_block()));
-        let builder = crate::Roadbed::builder(committee).data_dir(dir).storage(storage).config(config);
-        let environment = builder.faults(faults.clone()).environment(metrics, IoThreads::default())?;
-        let source = environment.source().ok_or_else(|| StartError::Failed {
-            detail: "a store without a directory has nothing to read from".to_owned(),
-        })?;
-        let verifier = Worker::new(&pool(&environment));
+        let metrics = Arc::new(Metrics::new(false, config.hung_after, first_block));
+        let builder = builder.config(config).faults(faults.clone());
+        let environment = builder.environment(metrics, IoThreads::default())?;
+        let (source, verifier) = (environment.source(), Worker::new(&pool(&environment)));
         Ok(Self { environment, source, faults, verifier, pruned_by: Retained::default() })
     }
 
     /// State's decisions, not begun.
     pub fn core(&self, seed: u64) -> Core {
-        Core::new(self.environment.committee.clone(), self.environment.config.clone(), true, seed)
+        let Environment { committee, config, .. } = &self.environment;
+        Core::new(committee.clone(), config.clone(), self.source.is_some(), seed)
     }
 
     /// A life of a log's worker, not begun. The life before must have ended.
@@ -82,7 +97,12 @@ impl Parts {
     /// # Errors
     /// As a reader.
     pub fn read(&self, read: &Read) -> Result<Answer, ReadError> {
-        self.source.read(read)
+        self.source.as_ref().ok_or(ReadError::Missing)?.read(read)
+    }
+
+    /// The indices that a log holds, as it was opened last.
+    pub fn range(&self, wal: WalKind) -> Option<Range<u64>> {
+        Some(self.environment.reader(wal)?.range())
     }
 
     /// Loads what recovery brings into memory.

@@ -130,16 +130,16 @@ impl Source {
         let damaged = |error: String| self.damaged(WalKind::Qcs, number, error);
         let entry = reader(&self.qcs)?.get_by_key(number.0).map_err(|error| damaged(error.to_string()))?;
         let entry = entry.ok_or(ReadError::Missing)?;
-        if let Some(qc) = self.qc_cache.get(&entry.index) {
-            return Ok(qc);
-        }
-        let qc = checked_qc(&self.committee, &entry.payload).map_err(damaged)?;
+        let qc = match self.qc_cache.get(&entry.index) {
+            Some(qc) => qc,
+            None => {
+                let qc = checked_qc(&self.committee, &entry.payload).map_err(damaged)?;
+                self.qc_cache.insert(entry.index, qc.clone());
+                qc
+            }
+        };
         // A QC that starts above the block: the one that held it was pruned.
-        if !qc.range().contains(&number) {
-            return Err(ReadError::Missing);
-        }
-        self.qc_cache.insert(entry.index, qc.clone());
-        Ok(qc)
+        if qc.range().contains(&number) { Ok(qc) } else { Err(ReadError::Missing) }
     }
 
     fn block(&self, number: BlockNumber) -> Result<(VerifiedQc, VerifiedBlock), ReadError> {

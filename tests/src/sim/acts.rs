@@ -7,7 +7,7 @@ use std::time::Duration;
 use roadbed::sim::Parts;
 use roadbed::state::core::{Answer, Input, Request};
 use roadbed::supervision::Fault;
-use roadbed_messages::api::workers::{CallId, Cause, Event, Report};
+use roadbed_messages::api::workers::{CallId, Cause, Event};
 use roadbed_messages::api::{
     ActorKind, Cursors, Error, GetAppProposal, GetBlock, GetBlockByHash, GetGlobalBlock, GetQc, NeedBlock,
     PruneBefore, PushAppHash, PushBlock, PushQc, StartError, Subscribe, TryGetBlock, WalKind,
@@ -328,12 +328,6 @@ impl World {
 
     // ---- what breaks -------------------------------------------------------------------------------------------
 
-    fn trouble(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.trouble = true;
-        }
-    }
-
     fn fault(&mut self, act: Act) {
         let wal = if self.luck.one_in(2) { WalKind::Qcs } else { WalKind::Blocks };
         match act {
@@ -345,7 +339,7 @@ impl World {
             Act::Kill => self.kill(),
             Act::Eio | Act::Enospc | Act::ShortWrite => self.disk_fails(act),
             Act::DiskFull => {
-                (self.ledger.disk_faults, self.ledger.disk_failed) = (true, true);
+                self.ledger.disk_failed = true;
                 let room = self.luck.pick(&[0, 4096, 70_000]);
                 self.disk.set_capacity_bytes(Some(self.disk.used_bytes() + room));
             }
@@ -358,6 +352,14 @@ impl World {
                 let fault = if self.luck.one_in(3) { Fault::Error } else { Fault::Panic };
                 self.thread_fails(wal, &fault);
             }
+            Act::PanicWithin => {
+                let ops =
+                    [Op::Write, Op::Sync, Op::SyncDir, Op::Create, Op::Rename, Op::Allocate, Op::Remove];
+                let fault = sim::Fault::panic(self.luck.pick(&ops)).path(wal.name());
+                let fault = fault.nth(1 + self.luck.below(8));
+                self.tell(format_args!("{fault:?}"));
+                self.disk.fail(fault);
+            }
             Act::BothLogs => {
                 for wal in WalKind::BOTH {
                     let fault = if self.luck.one_in(2) { Fault::Error } else { Fault::Panic };
@@ -366,15 +368,14 @@ impl World {
             }
             Act::ActorPanic => self.actor_dies(wal),
             Act::VerifierPanic | Act::VerifierError => {
-                self.trouble();
                 let fault = if act == Act::VerifierPanic { Fault::Panic } else { Fault::Error };
-                if let Some(process) = &self.process {
+                if let Some(process) = &mut self.process {
+                    process.excuses.verifier_faults += 1;
                     process.parts.faults().inject(ActorKind::Verifier, fault);
                 }
             }
             Act::VerifierHang => drop(self.stuck.insert("verifier", Duration::from_secs(3))),
             Act::PrunerPanic => {
-                self.trouble();
                 if let Some(process) = &self.process
                     && let Some(generation) = process.pruner
                 {
@@ -394,19 +395,14 @@ impl World {
             Act::Heal => {
                 self.disk.heal();
                 self.disk.set_capacity_bytes(None);
-                // What it has done already may still come to light.
-                if let Some(process) = &mut self.process {
-                    process.trouble |= self.ledger.disk_faults;
-                    process.parts.faults().clear();
-                }
-                self.ledger.disk_faults = false;
+                self.workers_heal();
             }
             act => unreachable!("{} is no fault", act.name()),
         }
     }
 
     fn disk_fails(&mut self, act: Act) {
-        (self.ledger.disk_faults, self.ledger.disk_failed) = (true, true);
+        self.ledger.disk_failed = true;
         let ops = [
             Op::Write,
             Op::Sync,
@@ -435,7 +431,6 @@ impl World {
 
     /// The next operation of a log's thread fails.
     fn thread_fails(&mut self, wal: WalKind, fault: &Fault) {
-        self.trouble();
         let Some(process) = &mut self.process else { return };
         let number = process.number;
         match wal {
@@ -447,7 +442,6 @@ impl World {
 
     /// The actor before a log's thread dies: the thread goes on with what it was given, and then ends.
     fn actor_dies(&mut self, wal: WalKind) {
-        self.trouble();
         let Some(process) = &mut self.process else { return };
         let generation = match wal {
             WalKind::Qcs => process.qcs.attached().map(|life| life.generation),
@@ -456,31 +450,41 @@ impl World {
         let Some(generation) = generation else { return };
         let actor = wal.actor();
         let event = Event::Died { cause: Cause::Panic, error: format!("handler of {actor}"), job: None };
-        self.notice(actor, generation, &event);
-        self.input(Input::Report(Report { actor, generation, event }));
+        self.report(actor, generation, event);
+    }
+
+    /// What was injected, and has not happened yet, does not happen.
+    fn workers_heal(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.parts.faults().clear();
+            process.excuses.verifier_faults = 0;
+            process.excuses.poisoned.clear();
+        }
     }
 
     /// From now on a block kills whoever verifies it.
     fn poison(&mut self) {
-        self.trouble();
         let (next_block, next_qc) = self.tip();
         let at = if self.luck.one_in(2) { next_block } else { next_qc };
         let Some(block) = self.chain.block(at) else { return };
-        if let Some(process) = &self.process {
+        if let Some(process) = &mut self.process {
+            process.excuses.poisoned.insert(block.header.hash());
             process.parts.faults().poison(block.header.hash(), Fault::Panic);
             self.peers_push_qcs();
         }
     }
 
     fn second_process(&mut self) {
-        if self.process.is_none() {
+        if self.process.is_none() || self.in_memory {
             return;
         }
         let committee = self.chain.members.committee.clone();
         let storage = Arc::new(self.disk.clone());
-        match Parts::open(storage, Path::new(DIR), committee, self.config.clone()) {
+        let opened = Parts::open(storage, Path::new(DIR), committee, self.config.clone());
+        let met = self.disk.take_failures();
+        match opened {
             Err(StartError::InUse { .. }) => self.tales.count("row", "second process: refused"),
-            Err(_) if self.disk.has_crashed() || self.ledger.disk_faults => {}
+            Err(_) if self.disk.has_crashed() || !met.is_empty() => {}
             Err(error) => panic!("a second process is refused for another reason: {error}"),
             Ok(_) => panic!("a second process has the directory too"),
         }
@@ -527,10 +531,7 @@ impl World {
         self.disk.set_capacity_bytes(None);
         self.stuck.clear();
         self.slow_until = Duration::ZERO;
-        if let Some(process) = &mut self.process {
-            process.parts.faults().clear();
-            process.trouble |= self.ledger.disk_faults;
-        }
+        self.workers_heal();
         if self.disk.has_crashed() {
             self.power_loss();
         }
@@ -542,18 +543,16 @@ impl World {
         }
         // Hung operations end, backoffs pass, budgets fill up again.
         self.pass(Duration::from_secs(45));
-        self.ledger.disk_faults = false;
-        if let Some(process) = &mut self.process {
-            process.trouble = false;
-        }
-        self.calm = true;
 
         let target = self.everything_comes_through();
+        self.pass(Duration::from_secs(3));
+        self.check_nobody_waits();
         self.ends_in_order(target);
         self.pass(Duration::from_secs(8));
         let recovered = self.process.as_ref().and_then(|process| process.running.clone());
         let recovered = recovered.unwrap_or_else(|| panic!("it does not start after an ordered end"));
-        assert!(recovered.next_block.0 >= target, "{recovered:?} after {target}");
+        let kept = if self.in_memory { self.chain.first_block } else { target };
+        assert!(recovered.next_block.0 >= kept, "{recovered:?} after {target}");
         self.fork();
     }
 
@@ -616,7 +615,8 @@ impl World {
         }
         assert!(self.process.is_none(), "an ordered end takes too long");
         assert!(self.lingering.is_none(), "a thread is left behind");
-        assert!(self.ledger.promised >= target, "not everything is durable after an ordered end");
+        let promised = self.ledger.promised;
+        assert!(self.in_memory || promised >= target, "not everything is durable after an ordered end");
     }
 }
 
@@ -628,6 +628,29 @@ pub(super) fn damage(
 ) -> (&'static str, Option<&'static str>) {
     let act = luck.pick(&[Act::BitRot, Act::BitRot, Act::LoseLog, Act::LoseSegment, Act::OldLog]);
     damage_by(act, disk, luck, old)
+}
+
+/// Flips a bit of something written in the segments of one log; answers which.
+pub(super) fn flip_a_bit_of_a_log(disk: &SimStorage, luck: &mut Luck) -> &'static str {
+    let name = luck.pick(&WALS);
+    let dir = Path::new(DIR).join(name);
+    let mut files = disk.files();
+    files.retain(|path| path.starts_with(&dir) && path.extension().is_some_and(|e| e == "seg"));
+    files.sort();
+    // Mostly the newest, where the log is at work.
+    let path = if luck.one_in(4) { files.get(luck.index(files.len())) } else { files.last() };
+    if let Some(path) = path {
+        flip_a_bit(disk, path, luck);
+    }
+    name
+}
+
+fn flip_a_bit(disk: &SimStorage, path: &Path, luck: &mut Luck) {
+    let bytes = disk.read_file(path).unwrap_or_default();
+    // Most of a segment is zeros: look for something written.
+    let start = luck.index(bytes.len());
+    let at = (start..bytes.len()).chain(0..start).find(|at| bytes[*at] != 0).unwrap_or(start);
+    disk.flip_bit(path, 8 * at as u64 + luck.below(8));
 }
 
 fn lose(disk: &SimStorage, files: &[PathBuf]) {
@@ -656,11 +679,7 @@ fn damage_by(
                 return ("nothing to damage", None);
             }
             let path = &files[luck.index(files.len())];
-            let bytes = disk.read_file(path).unwrap_or_default();
-            // Most of a segment is zeros: look for something written.
-            let start = luck.index(bytes.len());
-            let at = (start..bytes.len()).chain(0..start).find(|at| bytes[*at] != 0).unwrap_or(start);
-            disk.flip_bit(path, 8 * at as u64 + luck.below(8));
+            flip_a_bit(disk, path, luck);
             ("a bit flipped", path.parent().is_some_and(|dir| dir == Path::new(DIR)).then_some("marker"))
         }
         Act::LoseLog => {

@@ -2,13 +2,13 @@
 
 use roadbed::state::core::calls::{Bound, Kind};
 use roadbed::state::core::{Answer, Request};
-use roadbed_messages::GlobalBlock;
 use roadbed_messages::api::workers::CallId;
-use roadbed_messages::api::{Cursors, Error, Recovered, StartError};
+use roadbed_messages::api::{ActorKind, Cursors, Error, Recovered, StartError, StopReason};
+use roadbed_messages::{BlockNumber, GlobalBlock};
 use roadbed_wal::sim::SimStorage;
 
 use super::process::Asked;
-use super::recover::{Start, check_served, recover};
+use super::recover::{Start, check_other_history, check_served, recover};
 use super::world::World;
 
 /// Calls beyond a full bound that are let in when they bring exactly what is needed next.
@@ -35,12 +35,19 @@ pub(super) struct Ledger {
     pub(super) gap: bool,
     /// No start has succeeded since the power was lost, or the process killed.
     after_crash: bool,
-    /// The disk may fail calls.
-    pub(super) disk_faults: bool,
-    /// It has failed some in this life of the machine: what reads see is not what is on the disk.
+    /// The disk may have failed calls in this life of the machine: what reads see is not what is on it.
     pub(super) disk_failed: bool,
     /// The disk before a start that may be refused.
     pub(super) refusable: Option<SimStorage>,
+    /// Of the QCs and of the blocks: below is durable, and below that something written later says so.
+    logs: [Vouched; 2],
+}
+
+/// What one log has told of itself.
+#[derive(Clone, Copy, Debug)]
+struct Vouched {
+    durable: u64,
+    below: u64,
 }
 
 impl Ledger {
@@ -56,15 +63,29 @@ impl Ledger {
             marker_damaged: false,
             gap: false,
             after_crash: false,
-            disk_faults: false,
             disk_failed: false,
             refusable: None,
+            logs: [Vouched { durable: first_block, below: first_block }; 2],
+        }
+    }
+
+    /// A group of a log is durable: whatever was before it is vouched for by it.
+    pub(super) fn durable(&mut self, actor: ActorKind, upto: u64) {
+        let log = &mut self.logs[usize::from(actor == ActorKind::BlockWal)];
+        if upto > log.durable {
+            *log = Vouched { durable: upto, below: log.durable };
+        }
+    }
+
+    /// What reconcile has dropped nobody vouches for any more.
+    fn recovered(&mut self, ends: [BlockNumber; 2]) {
+        for (log, end) in self.logs.iter_mut().zip(ends) {
+            *log = Vouched { durable: log.durable.min(end.0), below: log.below.min(end.0) };
         }
     }
 
     pub(super) fn crashed(&mut self) {
         self.after_crash = true;
-        self.disk_faults = false;
         self.disk_failed = false;
         self.refusable = None;
     }
@@ -72,6 +93,7 @@ impl Ledger {
     /// Damage from outside: no promise about what is there holds any more, those about what it is do.
     pub(super) fn excuse(&mut self) {
         (self.promised, self.pruned) = (self.first_block, self.first_block);
+        self.logs = [Vouched { durable: self.first_block, below: self.first_block }; 2];
         self.damaged = true;
     }
 }
@@ -100,15 +122,15 @@ impl World {
     pub(super) fn check_bounds(&self) {
         let Some(process) = self.process.as_ref().filter(|process| process.running.is_some()) else { return };
         let now = process.core.cursors();
-        let not_durable = self.chain.bytes_between(now.next_block_to_persist.0, now.next_qc.0);
+        let kept = if self.in_memory { now.first } else { now.next_block_to_persist };
+        let not_durable = self.chain.bytes_between(kept.0, now.next_qc.0);
         let memory_bytes_max = self.config.memory_bytes_max + not_durable;
         let held = process.core.memory_bytes();
         assert!(
             held <= memory_bytes_max,
             "{held} bytes in memory, at most {memory_bytes_max} may be: {now:?}"
         );
-        let recovered = process.running.as_ref().map_or(0, |recovered| recovered.next_block.0);
-        let window_end = now.next_app_proposal.0.max(recovered).saturating_add(self.config.window_blocks);
+        let window_end = self.window_end(now);
         let last_start = self.chain.link(now.next_qc.0.saturating_sub(1)).map_or(0, |last| last.first);
         // What was recovered may reach further.
         let beyond = process.running.as_ref().is_none_or(|recovered| now.next_qc > recovered.next_qc);
@@ -127,6 +149,13 @@ impl World {
         }
     }
 
+    /// QCs from here on have to wait for the application.
+    fn window_end(&self, now: Cursors) -> u64 {
+        let running = self.process.as_ref().and_then(|process| process.running.as_ref());
+        let recovered = running.map_or(0, |recovered| recovered.next_block.0);
+        now.next_app_proposal.0.max(recovered).saturating_add(self.config.window_blocks)
+    }
+
     pub(super) fn check_recovered(&mut self, recovered: &Recovered) {
         let Recovered { first, next_block, next_qc, ref reconcile_case, .. } = *recovered;
         for row in reconcile_case.split('+') {
@@ -142,6 +171,7 @@ impl World {
         }
         assert!(first <= next_block && next_block <= next_qc, "{recovered:?}");
         self.check_promises(recovered);
+        self.ledger.recovered([next_qc, next_block]);
         // What was lost is lost, and what is there from here on is promised anew; bits that have rotted stay rotten.
         self.ledger.damaged = self.ledger.rotten;
         self.ledger.refusable = None;
@@ -212,7 +242,7 @@ impl World {
         self.tell(format_args!("= {} {}", call.0, brief_answer(&answer)));
         match &answer {
             Ok(answer) => self.check_success(&asked, answer, now),
-            Err(error) => self.check_refusal(&asked, error, now),
+            Err(error) => self.check_refusal(call, &asked, error, now),
         }
         self.take_reply(number, &asked, answer);
     }
@@ -305,12 +335,19 @@ impl World {
         }
     }
 
-    fn check_refusal(&mut self, asked: &Asked, error: &Error, now: Cursors) {
+    fn check_refusal(&mut self, call: CallId, asked: &Asked, error: &Error, now: Cursors) {
+        let process = self.process.as_ref().expect("it has just answered");
         match (&asked.request, error) {
-            (_, Error::Stopped(_)) => {
-                let process = self.process.as_ref().expect("it has just answered");
-                let ends = process.shutting_down || process.trouble || self.ledger.damaged;
-                assert!(ends || self.ledger.disk_faults, "stopped without a reason: {error}");
+            (_, Error::Stopped(reason)) => {
+                let ends = match reason {
+                    StopReason::Shutdown(_) => process.shutting_down,
+                    StopReason::Escalated { actor, .. } => process.excuses.has_given_up_on(*actor),
+                    // Whether there was a reason for that is looked at when it stops.
+                    StopReason::Start(_) => process.running.is_none(),
+                    // There is no actor that could fail.
+                    _ => false,
+                };
+                assert!(ends, "stopped without a reason: {error}");
             }
             (request, Error::Busy { .. }) => {
                 assert!(!matches!(request, Request::NextBlock | Request::GetStatus), "{error}");
@@ -321,9 +358,10 @@ impl World {
                 assert!(!asked.honest, "refused though it is of the chain: {error}");
                 self.tales.count("row", "invalid input: refused");
             }
-            (Request::PushQc(_) | Request::PushBlock(_), Error::VerifierFailed { .. }) => {
-                let process = self.process.as_ref().expect("it has just answered");
-                assert!(process.trouble, "{error}");
+            (Request::PushQc(_) | Request::PushBlock(_), Error::VerifierFailed { failures, .. }) => {
+                let deaths = process.excuses.deaths(ActorKind::Verifier) - asked.verifier_deaths;
+                let blamed = process.excuses.blamed(call);
+                assert!(blamed == *failures && blamed >= 2 && deaths >= 2, "{error}: {blamed} of {deaths}");
                 self.tales.count("row", "poisonous input: given up");
             }
             (Request::PushAppHash(push), Error::AppHashOutOfOrder { number, next_app_proposal, .. }) => {
@@ -339,7 +377,8 @@ impl World {
             }
             (Request::GetBlockByHash(_), Error::NotFound) => {}
             (_, Error::Damaged { .. }) => {
-                assert!(self.ledger.rotten || self.ledger.disk_faults, "{error}");
+                let failed = process.excuses.failed_reads.contains(&call);
+                assert!(self.ledger.rotten || failed, "{error}");
                 if self.ledger.rotten {
                     self.tales.count("row", "corruption while serving: not served");
                 }
@@ -354,11 +393,14 @@ impl World {
     /// more on the way: another loss of power inside the recovery, or damage.
     pub(super) fn fork(&mut self) {
         let seed = self.luck.any();
-        let mut fork = self.disk.crash(seed);
-        if self.ledger.rotten {
+        if self.ledger.rotten || self.in_memory {
             return;
         }
+        let mut fork = self.disk.crash(seed);
         let mut luck = super::script::Luck::new(seed);
+        if luck.one_in(4) {
+            return self.damaged_at_work(&self.disk.kill(), &mut luck);
+        }
         for _ in 0..luck.below(3) {
             fork.crash_at(luck.below(60));
             if let Start::Running(recovered, _) = recover(&fork, &self.chain, &self.config) {
@@ -377,7 +419,10 @@ impl World {
                 }
                 self.check_promises(&recovered);
                 check_served(&node, &recovered, &self.chain, 1 + luck.below(20), false);
-                if luck.one_in(2) {
+                if luck.one_in(4) {
+                    check_other_history(&mut node, &recovered, &self.chain, self.config.window_blocks);
+                    self.tales.count("count", "other histories");
+                } else if luck.one_in(2) {
                     node.idle();
                     drop(node);
                     self.damaged_fork(&fork.kill(), &recovered, &mut luck);
@@ -392,6 +437,60 @@ impl World {
         }
         self.tales.count("count", "crash recoveries");
         self.tales.count("count", "forks");
+    }
+
+    /// Flips a bit of a log that is at work: what is written after a group vouches for all before it, so that only the
+    /// last group can be taken for one that was never written whole.
+    fn damaged_at_work(&self, fork: &SimStorage, luck: &mut super::script::Luck) {
+        let [qcs, blocks] = self.ledger.logs;
+        let name = super::acts::flip_a_bit_of_a_log(fork, luck);
+        let row = match recover(fork, &self.chain, &self.config) {
+            Start::Running(recovered, node) => {
+                let next_qc = if name == "qcs" { qcs.below } else { qcs.durable };
+                let next_block = next_qc.min(if name == "blocks" { blocks.below } else { blocks.durable });
+                let (found_qc, found_block) = (recovered.next_qc.0, recovered.next_block.0);
+                assert!(
+                    found_qc >= next_qc && found_block >= next_block,
+                    "a flipped bit of {name} was taken for the end of the log, though what comes after it vouches for it: \
+                     {recovered:?}, at least {next_block} and {next_qc}"
+                );
+                check_served(&node, &recovered, &self.chain, 1 + luck.below(8), true);
+                "a bit flipped at work: nothing altered"
+            }
+            Start::Refused(StartError::Corrupt { .. } | StartError::WouldLose { .. }) => {
+                "a bit flipped at work: refused"
+            }
+            Start::Refused(error) => panic!("refused for another reason: {error}"),
+            Start::Ended(why) => panic!("a flipped bit of {name} ends without a refusal: {why}"),
+        };
+        self.tales.count("damaged forks", row);
+    }
+
+    /// Whoever waits, waits for something: a call whose condition holds has its answer.
+    pub(super) fn check_nobody_waits(&self) {
+        let process = self.process.as_ref().expect("everything has come through");
+        let now = process.core.cursors();
+        for asked in process.pending.values() {
+            let waits_rightly = match &asked.request {
+                Request::PushQc(push) => {
+                    let range = push.qc.range(&self.chain.members.committee);
+                    range
+                        .is_ok_and(|range| range.start > now.next_qc || range.start.0 >= self.window_end(now))
+                }
+                Request::PushBlock(push) => push.number >= now.next_qc,
+                Request::PushAppHash(push) => push.number >= now.next_block_to_persist,
+                Request::GetQc(get) => get.number >= now.next_qc,
+                Request::GetBlock(get) => get.number >= now.next_block,
+                Request::GetGlobalBlock(get) => get.number >= now.next_block,
+                Request::GetAppProposal(get) => get.number >= now.next_app_proposal,
+                Request::Subscribe(subscribe) if subscribe.only_durable => {
+                    subscribe.from >= now.next_block_to_persist
+                }
+                Request::Subscribe(subscribe) => subscribe.from >= now.next_block,
+                _ => false,
+            };
+            assert!(waits_rightly, "{} waits for nothing: {now:?}", brief(&asked.request));
+        }
     }
 
     /// Damages a fork whose logs have come to rest: its recovery refuses, or serves nothing but the chain. A flipped bit

@@ -10,11 +10,12 @@ use super::script::Act;
 const RECONCILE: [&str; 12] = ["1", "2a", "2b", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
 
 /// The rows of the failure table, as they were seen to end.
-const FAILURES: [&str; 17] = [
+const FAILURES: [&str; 19] = [
     "crash: everything acknowledged is there",
     "crash inside recovery",
     "panic in a handler: restarted",
     "panic in an I/O thread: restarted",
+    "panic within an operation: restarted",
     "panic in a verifier thread: restarted",
     "a hung log goes on",
     "a log that hangs too long ends it",
@@ -28,6 +29,7 @@ const FAILURES: [&str; 17] = [
     "flood: busy",
     "a subscriber dies or lags",
     "second process: refused",
+    "crash without a directory: begins anew",
 ];
 
 /// A row that a long run reaches less often than this fails it.

@@ -20,6 +20,7 @@ mod acts;
 mod chain;
 mod checks;
 mod coverage;
+mod excuses;
 mod process;
 mod recover;
 mod script;
@@ -77,5 +78,6 @@ pub fn run(seed: u64, script: &[Step], mutation: Option<Mutation>, record: bool)
     // After a failure anything may be in its way, another panic too.
     let failure = result.err().map(|_| tales::last_panic());
     drop(catch_unwind(AssertUnwindSafe(move || drop(world))));
+    tales::speak_panics();
     tales.outcome(simulated, failure)
 }

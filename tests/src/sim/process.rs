@@ -1,14 +1,18 @@
 //! One process: State's core, and the workers' lives with what they are at.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use roadbed::sim::{LogLife, Parts, Record};
 use roadbed::state::core::{Core, Request};
 use roadbed::supervision::Fault;
-use roadbed_messages::api::workers::{CallId, Event, Generation, VerifyJob, WalOrder, WalStart};
+use roadbed_messages::api::workers::{CallId, Cause, Event, Generation, VerifyJob, WalOrder, WalStart};
 use roadbed_messages::api::{Cursors, Recovered, StopReason};
 use roadbed_messages::{VerifiedBlock, VerifiedQc};
+use roadbed_wal::sim::{Failure, SimStorage};
+
+use super::excuses::{self, Excuses};
 
 /// Who waits for a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(super) struct Asked {
     pub(super) honest: bool,
     /// The cursors when it came.
     pub(super) cursors: Cursors,
+    /// How often the verifier had died by then.
+    pub(super) verifier_deaths: usize,
 }
 
 pub(super) struct Process {
@@ -50,8 +56,8 @@ pub(super) struct Process {
     pub(super) shutting_down: bool,
     /// When the core is woken.
     pub(super) wake_at: Option<Duration>,
-    /// Why a worker may fail for good, or a start.
-    pub(super) trouble: bool,
+    /// What its workers' failures come to.
+    pub(super) excuses: Excuses,
     /// App hashes that were granted, by block.
     pub(super) granted: Vec<(u64, roadbed_messages::AppHash)>,
 }
@@ -73,6 +79,7 @@ impl Process {
 pub(super) struct Log<R: Record> {
     pub(super) lives: VecDeque<Life<R>>,
     pub(super) idle_due: u64,
+    disk: SimStorage,
 }
 
 pub(super) struct Life<R: Record> {
@@ -87,6 +94,8 @@ pub(super) struct Life<R: Record> {
     done: Option<Vec<Event>>,
     /// What happens to its next operation.
     pub(super) fault: Option<Fault>,
+    /// What failed in its last operation without ending it, but may have poisoned its log.
+    left: Vec<Failure>,
 }
 
 /// What the first life does next.
@@ -100,8 +109,8 @@ pub(super) enum Next {
 }
 
 impl<R: Record> Log<R> {
-    pub(super) fn new() -> Self {
-        Self { lives: VecDeque::new(), idle_due: 0 }
+    pub(super) fn new(disk: &SimStorage) -> Self {
+        Self { lives: VecDeque::new(), idle_due: 0, disk: disk.clone() }
     }
 
     pub(super) fn start(&mut self, generation: Generation, start: WalStart) {
@@ -114,6 +123,7 @@ impl<R: Record> Log<R> {
             began: None,
             done: None,
             fault: None,
+            left: Vec::new(),
         });
     }
 
@@ -157,7 +167,7 @@ impl<R: Record> Log<R> {
             if life.has_work() || life.fault.is_some() {
                 life.began = Some(now);
                 if early {
-                    life.done = Some(life.work());
+                    life.done = Some(life.work(&self.disk));
                 }
                 return Next::Runs(life.generation);
             }
@@ -183,7 +193,7 @@ impl<R: Record> Log<R> {
         life.began = None;
         let events = match life.done.take() {
             Some(events) => events,
-            None => life.work(),
+            None => life.work(&self.disk),
         };
         self.let_go_of_ended();
         events
@@ -193,10 +203,10 @@ impl<R: Record> Log<R> {
     pub(super) fn idle(&mut self, generation: Generation) -> (bool, Option<Event>) {
         let ready = |life: &&mut Life<R>| life.generation == generation && life.began.is_none();
         let Some(life) = self.lives.front_mut().filter(ready) else { return (false, None) };
-        let result = match &mut life.life {
-            Some(life) if !life.has_work() => life.idle(),
-            _ => return (false, None),
-        };
+        if life.has_work() {
+            return (false, None);
+        }
+        let result = life.idle(&self.disk);
         self.let_go_of_ended();
         result
     }
@@ -213,13 +223,34 @@ impl<R: Record> Life<R> {
         self.life.as_ref().is_some_and(LogLife::has_work)
     }
 
-    fn work(&mut self) -> Vec<Event> {
+    fn work(&mut self, disk: &SimStorage) -> Vec<Event> {
         let Some(life) = &mut self.life else { return Vec::new() };
-        match self.fault.take() {
-            Some(fault) => life.fail(&fault).into_iter().collect(),
-            None => life.step(),
-        }
+        let fault = self.fault.take();
+        let events = match &fault {
+            Some(fault) => life.fail(fault).into_iter().collect(),
+            None => guarded(|| life.step()).unwrap_or_else(|died| vec![died]),
+        };
+        self.left = excuses::check_operation(R::WAL, &events, &self.left, fault.as_ref(), disk);
+        events
     }
+
+    fn idle(&mut self, disk: &SimStorage) -> (bool, Option<Event>) {
+        let Some(life) = &mut self.life else { return (false, None) };
+        let (more, event) = guarded(|| life.idle()).unwrap_or_else(|died| (false, Some(died)));
+        self.left = excuses::check_operation(R::WAL, event.as_slice(), &self.left, None, disk);
+        (more, event)
+    }
+}
+
+/// A thread's guard: a panic ends its life, which the panic has dropped what belonged to.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Event> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let error = match panic.downcast::<String>() {
+            Ok(message) => *message,
+            Err(_) => "a panic without a message".to_owned(),
+        };
+        Event::Died { cause: Cause::Panic, error, job: None }
+    })
 }
 
 /// One life of the verifier.

@@ -3,17 +3,18 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use roadbed::Config;
 use roadbed::sim::{LogLife, Parts, Record};
-use roadbed::state::core::{Answer, Core, Effect, Input, Read};
-use roadbed_messages::api::workers::{Generation, Report, WalOrder, WalStart};
-use roadbed_messages::api::{ActorKind, Recovered, StartError, StopReason};
+use roadbed::state::core::{Answer, Core, Effect, Input, Read, Request};
+use roadbed_messages::api::workers::{CallId, Event, Generation, Report, VerifyJob, WalOrder, WalStart};
+use roadbed_messages::api::{ActorKind, Error, PushQc, Recovered, StartError, StopReason, WalKind};
 use roadbed_messages::{BlockNumber, VerifiedBlock, VerifiedQc};
 use roadbed_wal::sim::SimStorage;
 
 use super::DIR;
-use super::chain::Chain;
+use super::chain::{Chain, Link};
 
 /// What came of a start.
 pub(super) enum Start {
@@ -23,19 +24,18 @@ pub(super) enum Start {
     Ended(String),
 }
 
-/// A node that has just recovered.
+/// A node whose operations take no time.
 pub(super) struct Node {
     parts: Parts,
+    core: Core,
     qcs: Side<VerifiedQc>,
     blocks: Side<VerifiedBlock>,
-}
-
-impl Node {
-    /// Lets both logs do their housekeeping to the end: then something vouches for all that is durable.
-    pub(super) fn idle(&mut self) {
-        self.qcs.idle();
-        self.blocks.idle();
-    }
+    verifier: Generation,
+    jobs: Vec<VerifyJob>,
+    inputs: VecDeque<Input>,
+    now: Duration,
+    calls: u64,
+    answers: Vec<(CallId, Result<Answer, Error>)>,
 }
 
 struct Side<R: Record> {
@@ -74,6 +74,15 @@ impl<R: Record> Side<R> {
     }
 }
 
+/// How far a node has come.
+enum Turn {
+    /// Recovery is done.
+    Running(Recovered),
+    Stopped(StopReason),
+    /// Nothing is left to do.
+    Quiet,
+}
+
 /// Starts on `disk`, up to where requests are served.
 pub(super) fn recover(disk: &SimStorage, chain: &Chain, config: &Config) -> Start {
     let committee = chain.members.committee.clone();
@@ -81,48 +90,137 @@ pub(super) fn recover(disk: &SimStorage, chain: &Chain, config: &Config) -> Star
         Ok(parts) => parts,
         Err(error) => return Start::Refused(error),
     };
-    let mut core: Core = parts.core(1);
-    let (mut qcs, mut blocks) = (Side::<VerifiedQc>::new(), Side::<VerifiedBlock>::new());
-    let mut inputs = VecDeque::from([Input::Begin]);
-    let mut now = std::time::Duration::ZERO;
+    let mut node = Node {
+        core: parts.core(1),
+        parts,
+        qcs: Side::new(),
+        blocks: Side::new(),
+        verifier: Generation(0),
+        jobs: Vec::new(),
+        inputs: VecDeque::from([Input::Begin]),
+        now: Duration::ZERO,
+        calls: 0,
+        answers: Vec::new(),
+    };
     loop {
-        let input = match inputs.pop_front() {
-            Some(input) => input,
-            None => match core.next_deadline() {
+        match node.go_on() {
+            Turn::Running(recovered) => return Start::Running(recovered, Box::new(node)),
+            Turn::Stopped(StopReason::Start(error)) => return Start::Refused(error),
+            Turn::Stopped(reason) => return Start::Ended(reason.to_string()),
+            Turn::Quiet => match node.core.next_deadline() {
                 Some(deadline) if !disk.has_crashed() => {
-                    now = now.max(deadline);
-                    Input::Tick
+                    node.now = node.now.max(deadline);
+                    node.inputs.push_back(Input::Tick);
                 }
                 _ => return Start::Ended("it waits for nothing".to_owned()),
             },
-        };
-        for effect in core.handle(now, input) {
-            match effect {
-                Effect::Start { actor: ActorKind::QcWal, generation, wal: Some(start) } => {
-                    qcs.begin(&parts, generation, start);
-                }
-                Effect::Start { actor: ActorKind::BlockWal, generation, wal: Some(start) } => {
-                    blocks.begin(&parts, generation, start);
-                }
-                Effect::QcWal(order) => qcs.order(order.order),
-                Effect::BlockWal(order) => blocks.order(order.order),
-                Effect::Load { first, verify_from, next_block, next_qc } => {
-                    inputs.push_back(Input::Loaded(parts.load(first, verify_from, next_block, next_qc)));
-                }
-                Effect::Running(recovered) => {
-                    return Start::Running(recovered, Box::new(Node { parts, qcs, blocks }));
-                }
-                Effect::Stop(StopReason::Start(error)) => return Start::Refused(error),
-                Effect::Stop(reason) => return Start::Ended(reason.to_string()),
-                _ => {}
-            }
         }
-        qcs.work(&mut inputs);
-        blocks.work(&mut inputs);
     }
 }
 
-/// Reads blocks back and compares them with the chain; `may_be_damaged` lets some be missing, never other ones.
+impl Node {
+    /// Lets both logs do their housekeeping to the end: then something vouches for all that is durable.
+    pub(super) fn idle(&mut self) {
+        self.qcs.idle();
+        self.blocks.idle();
+    }
+
+    fn go_on(&mut self) -> Turn {
+        while let Some(input) = self.inputs.pop_front() {
+            let mut turn = None;
+            for effect in self.core.handle(self.now, input) {
+                match effect {
+                    Effect::Start { actor: ActorKind::QcWal, generation, wal: Some(start) } => {
+                        self.qcs.begin(&self.parts, generation, start);
+                    }
+                    Effect::Start { actor: ActorKind::BlockWal, generation, wal: Some(start) } => {
+                        self.blocks.begin(&self.parts, generation, start);
+                    }
+                    Effect::Start { actor, generation, .. } => {
+                        if actor == ActorKind::Verifier {
+                            self.verifier = generation;
+                        }
+                        let report = Report { actor, generation, event: Event::Up };
+                        self.inputs.push_back(Input::Report(report));
+                    }
+                    Effect::QcWal(order) => self.qcs.order(order.order),
+                    Effect::BlockWal(order) => self.blocks.order(order.order),
+                    Effect::Verify(order) => self.jobs.push(order.order),
+                    Effect::Load { first, verify_from, next_block, next_qc } => {
+                        let loaded = self.parts.load(first, verify_from, next_block, next_qc);
+                        self.inputs.push_back(Input::Loaded(loaded));
+                    }
+                    Effect::Reply { call, answer } => self.answers.push((call, answer)),
+                    Effect::Running(recovered) => turn = Some(Turn::Running(recovered)),
+                    Effect::Stop(reason) => turn = Some(Turn::Stopped(reason)),
+                    Effect::Retire { .. } | Effect::Read { .. } => {}
+                }
+            }
+            for job in self.jobs.drain(..) {
+                let (actor, generation) = (ActorKind::Verifier, self.verifier);
+                let events = self.parts.verify(&[job]).into_iter();
+                let reports = events.map(|event| Input::Report(Report { actor, generation, event }));
+                self.inputs.extend(reports);
+            }
+            self.qcs.work(&mut self.inputs);
+            self.blocks.work(&mut self.inputs);
+            if let Some(turn) = turn {
+                return turn;
+            }
+        }
+        Turn::Quiet
+    }
+
+    /// Takes a QC with its blocks, up to where both are durable.
+    fn push(&mut self, link: &Link) {
+        let call = CallId(self.calls);
+        self.calls += 1;
+        let push = PushQc { qc: Arc::clone(&link.qc), blocks: link.blocks.clone() };
+        self.inputs.push_back(Input::Call { call, request: Request::PushQc(push) });
+        if let Turn::Stopped(reason) = self.go_on() {
+            panic!("it stops over a valid QC: {reason}");
+        }
+        let cursors = self.core.cursors();
+        let answers = std::mem::take(&mut self.answers);
+        assert!(
+            matches!(answers[..], [(_, Ok(Answer::Done))]),
+            "a QC from {} is not taken: {answers:?}, {cursors:?}",
+            link.first
+        );
+        assert!(cursors.next_block_to_persist.0 >= link.end, "not durable: {cursors:?}");
+    }
+}
+
+/// What the power took may come again as something else: other blocks are finalized under the same numbers. All of it must
+/// go in, and be what is served from the logs.
+pub(super) fn check_other_history(node: &mut Node, recovered: &Recovered, chain: &Chain, window_blocks: u64) {
+    // Nothing is executed: the window stands where it was when it started.
+    let window_end = recovered.next_block.0.saturating_add(window_blocks);
+    let within = |link: &Arc<Link>| link.first < window_end;
+    // Blocks that are still asked for have their QCs already.
+    let mut at = recovered.next_block.0;
+    while at < recovered.next_qc.0 {
+        let Some(link) = chain.link(at).filter(within) else { return };
+        node.push(&link);
+        at = link.end;
+    }
+    for _ in 0..3 {
+        let Some(link) = chain.fork_link(at).filter(within) else { return };
+        node.push(&link);
+        for (number, block) in (link.first..).zip(&link.globals) {
+            match node.parts.read(&Read::GlobalBlock(BlockNumber(number))) {
+                Ok(Answer::GlobalBlock(served)) => {
+                    assert_eq!(served, *block, "served is not what was finalized after the crash");
+                }
+                other => panic!("block {number} is durable, and can't be read: {other:?}"),
+            }
+        }
+        at = link.end;
+    }
+}
+
+/// Reads blocks back and compares them with the chain; `may_be_damaged` lets some be missing, never other ones. What
+/// reconcile has dropped must be gone.
 pub(super) fn check_served(
     node: &Node,
     recovered: &Recovered,
@@ -130,8 +228,9 @@ pub(super) fn check_served(
     stride: u64,
     may_be_damaged: bool,
 ) {
-    let mut number = recovered.first.0;
-    while number < recovered.next_block.0 {
+    let Recovered { first, next_block, next_qc, .. } = *recovered;
+    let mut number = first.0;
+    while number < next_block.0 {
         match node.parts.read(&Read::GlobalBlock(BlockNumber(number))) {
             Ok(Answer::GlobalBlock(block)) => {
                 assert!(
@@ -143,5 +242,12 @@ pub(super) fn check_served(
             other => panic!("block {number} can't be read after {recovered:?}: {other:?}"),
         }
         number = number.saturating_add(stride);
+    }
+    let blocks = node.parts.range(WalKind::Blocks);
+    assert_eq!(blocks, Some(first.0..next_block.0), "the block log is not what {recovered:?} says");
+    let qcs_start = chain.link(first.0).filter(|_| first < next_qc).map_or(first.0, |link| link.first);
+    let below = qcs_start.checked_sub(1).map(|below| Read::Qc(BlockNumber(below)));
+    for read in below.into_iter().chain([Read::Qc(next_qc)]) {
+        assert!(node.parts.read(&read).is_err(), "{read:?} is still in its log after {recovered:?}");
     }
 }

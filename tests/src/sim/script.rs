@@ -87,6 +87,7 @@ acts! {
     SlowDisk => "slow disk",
     StuckDisk => "stuck disk",
     ThreadPanic => "I/O thread panic",
+    PanicWithin => "panic within an operation",
     ActorPanic => "actor panic",
     BothLogs => "both logs die",
     VerifierPanic => "verifier panic",
@@ -106,7 +107,7 @@ acts! {
 
 impl Act {
     /// The faults, each of which the coverage counts.
-    pub(super) const FAULTS: [Self; 26] = [
+    pub(super) const FAULTS: [Self; 27] = [
         Self::Invalid,
         Self::Equivocating,
         Self::Flood,
@@ -123,6 +124,7 @@ impl Act {
         Self::SlowDisk,
         Self::StuckDisk,
         Self::ThreadPanic,
+        Self::PanicWithin,
         Self::ActorPanic,
         Self::BothLogs,
         Self::VerifierPanic,
@@ -165,7 +167,7 @@ const WORK: [(Act, u64); 11] = [
     (Act::Status, 2),
 ];
 
-const FAULTS: [(Act, u64); 28] = [
+const FAULTS: [(Act, u64); 29] = [
     (Act::PowerLoss, 24),
     (Act::PowerLossWithin, 36),
     (Act::Kill, 8),
@@ -179,6 +181,7 @@ const FAULTS: [(Act, u64); 28] = [
     (Act::SlowDisk, 3),
     (Act::StuckDisk, 5),
     (Act::ThreadPanic, 8),
+    (Act::PanicWithin, 6),
     (Act::ActorPanic, 8),
     (Act::BothLogs, 5),
     (Act::VerifierPanic, 4),

@@ -77,6 +77,11 @@ pub(super) fn silence_panics() {
     SILENT.set(true);
 }
 
+/// A run is over: what panics now, speaks.
+pub(super) fn speak_panics() {
+    SILENT.set(false);
+}
+
 /// What the last panic of this thread said.
 pub(super) fn last_panic() -> String {
     LAST_PANIC.take()

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use roadbed::sim::Record;
 use roadbed::state::core::{Input, Request};
-use roadbed_messages::api::workers::{Cause, Event, Generation, VerifyJob, WalOrder, WalStart};
+use roadbed_messages::api::workers::{
+    CallId, Cause, Event, Generation, Report, VerifyJob, WalOrder, WalStart,
+};
 use roadbed_messages::api::{ActorKind, PruneBefore, WalKind};
 
 use super::Mutation;
@@ -225,6 +227,7 @@ impl World {
     pub(super) fn verified(&mut self, number: u64, generation: Generation, jobs: &[VerifyJob]) {
         let Some(process) = self.present(number) else { return };
         let events = process.parts.verify(jobs);
+        process.excuses.check_batch(jobs, &events);
         if let Some(verifier) = process.verifier.as_mut().filter(|life| life.generation == generation) {
             verifier.running.retain(|(call, _)| *call != jobs[0].call);
         }
@@ -271,6 +274,7 @@ impl World {
             Some((life.generation, life.began.map(|began| now - began)))
         }
         let (now, interval) = (self.now, self.config.beat_interval);
+        let deadline = self.config.shutdown_deadline + interval;
         let Some(process) = self.present(number) else { return };
         let mut beats = Vec::new();
         for (actor, age) in
@@ -283,32 +287,38 @@ impl World {
             let age = oldest.map(|(_, began)| now - *began);
             beats.push((ActorKind::Verifier, verifier.generation, age, oldest.map(|(job, _)| *job)));
         }
+        let late = process.excuses.ending_for().is_some_and(|time| time > deadline);
+        assert!(!late, "it has given up, and does not end");
         for (actor, generation, age, job) in beats {
             let running_for_seconds = age.map(|age| age.as_secs_f64());
-            let event = Event::Beat { running_for_seconds, job };
-            if self.present(number).is_some() {
-                self.hang_is_noticed(actor, age);
-                self.input(Input::Report(roadbed_messages::api::workers::Report {
-                    actor,
-                    generation,
-                    event,
-                }));
+            let report = Report { actor, generation, event: Event::Beat { running_for_seconds, job } };
+            if let Some(process) = self.present(number) {
+                if process.core.counts(&report) {
+                    self.hang_is_noticed(actor, age, job);
+                }
+                self.input(Input::Report(report));
             }
         }
         self.after(interval, Happening::Beat { process: number });
     }
 
-    fn hang_is_noticed(&mut self, actor: ActorKind, age: Option<Duration>) {
+    fn hang_is_noticed(&mut self, actor: ActorKind, age: Option<Duration>, job: Option<CallId>) {
         let age = age.unwrap_or_default();
         if age < self.config.hung_after {
             return;
         }
-        if let Some(process) = &mut self.process {
-            process.trouble = true;
-        }
+        let clock_now = self.now;
+        let (give_up_after, policy) = (self.config.give_up_after, self.config.restart.clone());
+        let Some(process) = &mut self.process else { return };
+        let clock = process.clock(clock_now);
+        process.excuses.now(clock);
         match actor {
-            ActorKind::Verifier => self.tales.count("row", "a hung verifier is replaced"),
-            _ if age >= self.config.give_up_after => {
+            ActorKind::Verifier => {
+                process.excuses.verifier_hangs(job, &policy);
+                self.tales.count("row", "a hung verifier is replaced");
+            }
+            _ if age >= give_up_after => {
+                process.excuses.give_up(actor);
                 self.tales.count("row", "a log that hangs too long ends it");
             }
             _ => {}
@@ -316,7 +326,8 @@ impl World {
     }
 
     /// Notes what a report means, before State hears of it.
-    pub(super) fn notice(&mut self, actor: ActorKind, generation: Generation, event: &Event) {
+    pub(super) fn notice(&mut self, report: &Report) {
+        let Report { actor, generation, event } = report;
         match event {
             Event::Verified(done) => {
                 for (call, outcome) in done {
@@ -325,16 +336,16 @@ impl World {
             }
             Event::Died { cause, error, job } => {
                 self.tell(format_args!("{actor} {generation}: died, {}: {error} {job:?}", cause.name()));
-                let trouble = self.process.as_ref().is_some_and(|process| process.trouble);
-                let excused = match cause {
-                    Cause::Corruption => self.ledger.damaged,
-                    Cause::DiskFull => trouble || self.ledger.disk_faults,
-                    _ => trouble || self.ledger.disk_faults || self.ledger.damaged,
-                };
-                assert!(excused, "{actor} died without a reason: {} {error}", cause.name());
                 let row = match (cause, actor) {
+                    (Cause::Corruption, _) => {
+                        assert!(self.ledger.damaged, "{actor} found damage, but there is none: {error}");
+                        "other deaths"
+                    }
                     (Cause::Panic, _) if error.starts_with("handler") => "panic in a handler: restarted",
                     (Cause::Panic, ActorKind::Verifier) => "panic in a verifier thread: restarted",
+                    (Cause::Panic, _) if error.starts_with("the simulated disk") => {
+                        "panic within an operation: restarted"
+                    }
                     (Cause::Panic, _) => "panic in an I/O thread: restarted",
                     (Cause::Error, _) => "write or sync error: restarted",
                     (Cause::DiskFull, _) => "disk full: goes on by itself",
@@ -343,6 +354,16 @@ impl World {
                 self.tales.count("row", row);
             }
             event => self.tell(format_args!("{actor} {generation}: {event:?}")),
+        }
+        let (now, policy) = (self.now, self.config.restart.clone());
+        let Some(process) = &mut self.process else { return };
+        if process.core.counts(report) {
+            let clock = process.clock(now);
+            process.excuses.now(clock);
+            process.excuses.reported(*actor, event, process.running.is_none(), &policy);
+            if let Event::Durable { upto, .. } = event {
+                self.ledger.durable(*actor, upto.0);
+            }
         }
     }
 }

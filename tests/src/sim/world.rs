@@ -1,6 +1,7 @@
 //! The world: an agenda of what happens when, one process at a time, and everybody around it.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,11 @@ use roadbed::{Config, RetentionPolicy};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{CallId, Event, Generation, Report, VerifyJob};
 use roadbed_messages::api::{ActorKind, Cursors, StartError, StopReason, WalKind};
-use roadbed_wal::sim::SimStorage;
+use roadbed_wal::sim::{How, SimStorage};
 
 use super::chain::Chain;
 use super::checks::Ledger;
+use super::excuses::Excuses;
 use super::process::{Asked, Log, Process, Who};
 use super::script::{Luck, Step};
 use super::tales::Tales;
@@ -104,6 +106,8 @@ pub(super) struct World {
     pub(super) seed: u64,
     pub(super) chain: Arc<Chain>,
     pub(super) config: Config,
+    /// Without a directory: nothing outlives the process.
+    pub(super) in_memory: bool,
     pub(super) disk: SimStorage,
     pub(super) now: Duration,
     pub(super) luck: Luck,
@@ -124,8 +128,6 @@ pub(super) struct World {
     /// An older state of each log's files.
     pub(super) old: BTreeMap<&'static str, Vec<(PathBuf, Vec<u8>)>>,
     pub(super) mutation: Option<Mutation>,
-    /// The last fault is over: from now on everything must go well.
-    pub(super) calm: bool,
 }
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -139,6 +141,7 @@ impl World {
         let mut world = Self {
             seed,
             config: config(&mut luck),
+            in_memory: luck.one_in(16),
             disk,
             now: Duration::ZERO,
             luck,
@@ -157,7 +160,6 @@ impl World {
             stuck: BTreeMap::new(),
             old: BTreeMap::new(),
             mutation,
-            calm: false,
             chain,
         };
         world.use_disk(world.disk.clone());
@@ -225,14 +227,20 @@ impl World {
             }
             Happening::Verified { process, generation, jobs } => self.verified(process, generation, &jobs),
             Happening::Read { process, call, read } => {
+                let disk = self.disk.clone();
                 if let Some(process) = self.present(process) {
                     let result = process.parts.read(&read);
+                    if !disk.take_failures().is_empty() {
+                        process.excuses.failed_reads.insert(call);
+                    }
                     self.input(Input::ReadDone { call, result });
                 }
             }
             Happening::Load { process, first, verify_from, next_block, next_qc } => {
+                let disk = self.disk.clone();
                 if let Some(process) = self.present(process) {
                     let loaded = process.parts.load(first, verify_from, next_block, next_qc);
+                    process.excuses.load_failed = !disk.take_failures().is_empty();
                     self.input(Input::Loaded(loaded));
                 }
             }
@@ -268,10 +276,20 @@ impl World {
         let storage = Arc::new(self.disk.clone());
         // A refused start leaves every file as it was.
         let before = self.ledger.damaged.then(|| self.disk.kill());
-        let parts = match Parts::open(storage, Path::new(DIR), committee, self.config.clone()) {
-            Ok(parts) => parts,
-            Err(_) if self.disk.has_crashed() => return,
-            Err(error) => return self.start_failed(&error, before.as_ref()),
+        let config = self.config.clone();
+        let open = || match self.in_memory {
+            true => Parts::in_memory(committee, config),
+            false => Parts::open(storage, Path::new(DIR), committee, config),
+        };
+        let opened = catch_unwind(AssertUnwindSafe(open));
+        let met = self.disk.take_failures();
+        let parts = match opened {
+            Ok(Ok(parts)) => parts,
+            Ok(Err(_)) if self.disk.has_crashed() => return,
+            Ok(Err(error)) => return self.start_failed(&error, before.as_ref(), !met.is_empty()),
+            // A bug before there is anybody to restart anything ends the process.
+            Err(_) if met.iter().any(|failure| failure.how == How::Panic) => return self.kill(),
+            Err(panic) => resume_unwind(panic),
         };
         assert!(self.lingering.is_none(), "two processes have one directory");
         self.processes += 1;
@@ -284,8 +302,8 @@ impl World {
             core,
             began: self.now,
             clock_set: 0,
-            qcs: Log::new(),
-            blocks: Log::new(),
+            qcs: Log::new(&self.disk),
+            blocks: Log::new(&self.disk),
             verifier: None,
             pruner: None,
             pending: BTreeMap::new(),
@@ -294,7 +312,7 @@ impl World {
             stopped: None,
             shutting_down: false,
             wake_at: None,
-            trouble: false,
+            excuses: Excuses::default(),
             granted: Vec::new(),
         });
         self.ledger.refusable = before;
@@ -304,7 +322,13 @@ impl World {
     }
 
     /// The embedder tries again later, unless the store is beyond repair: then it begins anew.
-    pub(super) fn start_failed(&mut self, error: &StartError, before: Option<&SimStorage>) {
+    /// `disk_failed`: the disk failed calls of this start.
+    pub(super) fn start_failed(
+        &mut self,
+        error: &StartError,
+        before: Option<&SimStorage>,
+        disk_failed: bool,
+    ) {
         self.tell(format_args!("start refused: {error}"));
         match error {
             StartError::InUse { .. } => {
@@ -312,7 +336,7 @@ impl World {
                 self.tales.count("row", "start refused while a thread hangs");
             }
             StartError::Failed { .. } => {
-                assert!(!self.calm && (self.ledger.disk_faults || self.ledger.damaged), "{error}");
+                assert!(disk_failed, "a start failed without a reason: {error}");
             }
             error => {
                 assert!(self.ledger.damaged, "refused without a reason: {error}");
@@ -364,10 +388,19 @@ impl World {
         (self.process, self.lingering) = (None, None);
         self.use_disk(left);
         self.ledger.crashed();
+        self.forget_what_was_in_memory();
         self.stuck.clear();
         self.callers_are_cut_off();
         let delay = self.luck.time(Duration::ZERO, Duration::from_secs(2));
         self.after(delay, Happening::Start);
+    }
+
+    /// Without a directory a store ends with its process, and with it every promise.
+    fn forget_what_was_in_memory(&mut self) {
+        if self.in_memory {
+            self.tales.count("row", "crash without a directory: begins anew");
+            self.ledger = Ledger::new(self.chain.first_block);
+        }
     }
 
     fn callers_are_cut_off(&mut self) {
@@ -382,26 +415,30 @@ impl World {
         process.qcs.detach();
         process.blocks.detach();
         let refusable = self.ledger.refusable.take();
-        let (number, trouble) = (process.number, process.trouble);
+        let (number, excuses) = (process.number, &process.excuses);
+        let load_failed = excuses.load_failed;
         let refused = match reason {
             StopReason::Shutdown(_) => {
                 assert!(process.shutting_down, "it stopped by itself: {reason}");
+                assert!(!excuses.has_given_up(), "it has passed over what it must give up for");
                 None
             }
             StopReason::Start(error) => Some(error),
-            _ => {
-                let excused = trouble || self.ledger.damaged || self.ledger.disk_faults;
-                assert!(excused && !self.calm, "gave up without a reason: {reason}");
+            StopReason::Escalated { actor, .. } => {
+                assert!(excuses.has_given_up_on(*actor), "gave up without a reason: {reason}");
+                self.tales.count("count", "escalations");
                 None
             }
+            reason => panic!("there is no actor that could fail: {reason}"),
         };
         self.lingering = Some(process);
         self.callers_are_cut_off();
+        self.forget_what_was_in_memory();
         for wal in WalKind::BOTH {
             self.next_operation(number, wal);
         }
         match refused {
-            Some(error) => self.start_failed(error, refusable.as_ref()),
+            Some(error) => self.start_failed(error, refusable.as_ref(), load_failed),
             None => {
                 let delay = self.luck.time(MILLI, Duration::from_secs(4));
                 self.after(delay, Happening::Start);
@@ -418,7 +455,9 @@ impl World {
         process.next_call += 1;
         process.shutting_down |= matches!(request, Request::Shutdown);
         let cursors = process.core.cursors();
-        process.pending.insert(call, Asked { request: request.clone(), who, honest, cursors });
+        let verifier_deaths = process.excuses.deaths(ActorKind::Verifier);
+        let asked = Asked { request: request.clone(), who, honest, cursors, verifier_deaths };
+        process.pending.insert(call, asked);
         self.tales.count("count", "requests");
         self.tell(format_args!("? {} {}", call.0, super::checks::brief(&request)));
         self.input(Input::Call { call, request });
@@ -434,8 +473,9 @@ impl World {
 
     pub(super) fn report(&mut self, actor: ActorKind, generation: Generation, event: Event) {
         self.tales.count("count", "reports");
-        self.notice(actor, generation, &event);
-        self.input(Input::Report(Report { actor, generation, event }));
+        let report = Report { actor, generation, event };
+        self.notice(&report);
+        self.input(Input::Report(report));
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -443,7 +483,9 @@ impl World {
         let number = process.number;
         let before = process.core.cursors();
         let was_running = process.running.is_some();
-        let effects = process.core.handle(process.clock(self.now), input);
+        let clock = process.clock(self.now);
+        process.excuses.now(clock);
+        let effects = process.core.handle(clock, input);
         for effect in effects {
             self.carry_out(number, effect);
         }
@@ -470,6 +512,9 @@ impl World {
             Effect::Reply { call, answer } => self.replied(number, call, answer),
             Effect::Start { actor, generation, wal } => {
                 self.tell(format_args!("! start {actor} {generation} {wal:?}"));
+                if let Some(process) = self.present(number) {
+                    process.excuses.check_start(actor, generation);
+                }
                 self.begin_life(number, actor, generation, wal);
             }
             Effect::Retire { actor } => self.retire(number, actor),
@@ -556,6 +601,7 @@ fn config(luck: &mut Luck) -> Config {
             bytes_max: luck.pick(&[None, None, Some(200 << 10)]),
             interval: 50 * MILLI,
         },
+        disk_reserve_bytes: luck.pick(&[0, 128 << 10]),
         ..Config::default()
     }
 }

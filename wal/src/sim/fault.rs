@@ -1,6 +1,5 @@
 //! What can be made to go wrong: failures, short writes, pauses.
 
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -77,6 +76,35 @@ impl Matcher {
 enum Effect {
     Errno(i32),
     Short(usize),
+    Panic,
+}
+
+/// A call that failed: as it was planned, or because the disk is full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The call.
+    pub call: Call,
+    /// How it failed.
+    pub how: How,
+}
+
+/// How a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// With this number of the operating system.
+    Errno(i32),
+    /// A write took fewer bytes than it was given.
+    Short,
+    /// It panicked.
+    Panic,
+}
+
+impl Failure {
+    /// Whether it is that the disk is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.how == How::Errno(ENOSPC)
+    }
 }
 
 /// A failure to come: `Fault::eio(Op::Sync).point(SyncPoint::Group).nth(3)`.
@@ -120,6 +148,12 @@ impl Fault {
         Self::new(Op::Write, Effect::Short(bytes))
     }
 
+    /// The next matching call panics before it does anything: a bug in the middle of an operation.
+    #[must_use]
+    pub fn panic(op: Op) -> Self {
+        Self::new(op, Effect::Panic)
+    }
+
     /// Only calls for this reason.
     #[must_use]
     pub fn point(mut self, point: SyncPoint) -> Self {
@@ -158,8 +192,9 @@ impl Fault {
 /// What a call meets.
 pub(super) enum Fate {
     Passes,
-    Fails(io::Error),
+    Fails(i32),
     Short(usize),
+    Panics,
 }
 
 #[derive(Debug, Default)]
@@ -263,8 +298,9 @@ impl Plan {
             } else if fault.times > 0 {
                 fault.times = if fault.times == u64::MAX { u64::MAX } else { fault.times - 1 };
                 return match fault.effect {
-                    Effect::Errno(errno) => Fate::Fails(io::Error::from_raw_os_error(errno)),
+                    Effect::Errno(errno) => Fate::Fails(errno),
                     Effect::Short(bytes) => Fate::Short(bytes),
+                    Effect::Panic => Fate::Panics,
                 };
             }
         }

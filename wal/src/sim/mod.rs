@@ -36,7 +36,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use fault::{Call, Fault, Gate, Op};
+pub use fault::{Call, Failure, Fault, Gate, How, Op};
 
 use crate::storage::SyncPoint;
 use disk::{Dice, Disk};
@@ -61,6 +61,7 @@ struct Machine {
     crash_at: Option<u64>,
     crashed: bool,
     trace: Option<Vec<Call>>,
+    failures: Vec<Failure>,
 }
 
 impl SimStorage {
@@ -83,6 +84,7 @@ impl SimStorage {
             crash_at: None,
             crashed: false,
             trace: None,
+            failures: Vec::new(),
         };
         Self { inner: Arc::new(Mutex::new(machine)) }
     }
@@ -142,6 +144,12 @@ impl SimStorage {
         self.machine().plan.clear();
     }
 
+    /// The calls that failed since this was asked last, by the planned failures and for want of space.
+    #[must_use]
+    pub fn take_failures(&self) -> Vec<Failure> {
+        std::mem::take(&mut self.machine().failures)
+    }
+
     /// Holds the next matching call, and those after it, until the gate is opened.
     #[must_use]
     pub fn pause(&self, op: Op) -> Gate {
@@ -168,6 +176,12 @@ impl SimStorage {
     /// Limits the disk: what would take more than so many bytes in all fails with ENOSPC.
     pub fn set_capacity_bytes(&self, bytes: Option<u64>) {
         self.machine().capacity_bytes = bytes;
+    }
+
+    /// Whether its size is limited.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.machine().capacity_bytes.is_some()
     }
 
     /// Bytes that all files take.

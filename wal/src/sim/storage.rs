@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Inode, SECTOR};
-use super::fault::{Call, Fate, Op};
+use super::fault::{Call, ENOSPC, Failure, Fate, How, Op};
 use super::{Machine, SimStorage};
 use crate::format::PAGE_BYTES;
 use crate::storage::{Listed, LockFault, LockGuard, OpenMode, Storage, StorageFile, SyncPoint};
@@ -70,11 +70,18 @@ impl SimStorage {
                 return Ok(Leave::Begun(crashed()));
             }
         }
-        match machine.plan.fate(&call) {
-            Fate::Passes => Ok(Leave::All),
-            Fate::Fails(error) => Ok(Leave::Begun(error)),
-            Fate::Short(bytes) => Ok(Leave::Short(bytes)),
-        }
+        let (how, leave) = match machine.plan.fate(&call) {
+            Fate::Passes => return Ok(Leave::All),
+            Fate::Fails(errno) => (How::Errno(errno), Leave::Begun(io::Error::from_raw_os_error(errno))),
+            Fate::Short(bytes) => (How::Short, Leave::Short(bytes)),
+            Fate::Panics => {
+                machine.failures.push(Failure { call, how: How::Panic });
+                drop(machine);
+                panic!("the simulated disk was told to panic at {op:?} of {}", path.display());
+            }
+        };
+        machine.failures.push(Failure { call, how });
+        Ok(leave)
     }
 
     /// The same, for calls that do nothing when they fail.
@@ -119,10 +126,11 @@ impl SimStorage {
 }
 
 impl Machine {
-    fn room(&self, more: usize) -> io::Result<()> {
+    fn room(&mut self, more: usize, call: impl FnOnce() -> Call) -> io::Result<()> {
         match self.capacity_bytes {
             Some(capacity) if self.disk.used_bytes() + more as u64 > capacity => {
-                Err(io::Error::from_raw_os_error(super::fault::ENOSPC))
+                self.failures.push(Failure { call: call(), how: How::Errno(ENOSPC) });
+                Err(io::Error::from_raw_os_error(ENOSPC))
             }
             _ => Ok(()),
         }
@@ -182,7 +190,7 @@ impl Storage for SimStorage {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
         let direct = mode == OpenMode::WriteDirect;
         if mode == OpenMode::CreateNew {
-            self.machine().room(1)?;
+            self.machine().room(1, || Call { op: Op::Create, path: path.to_path_buf(), point: None })?;
             let mut made = None;
             let sim = self.clone();
             let inode = {
@@ -289,7 +297,8 @@ impl StorageFile for SimFile {
         let leave = self.sim.enter(Op::Write, &self.path, Some(point))?;
         let mut machine = self.sim.machine();
         let held = machine.inode(self.inode).cached.len();
-        machine.room((offset + buffer.len()).saturating_sub(held))?;
+        let call = || Call { op: Op::Write, path: self.path.clone(), point: Some(point) };
+        machine.room((offset + buffer.len()).saturating_sub(held), call)?;
         let (bytes, result) = match leave {
             Leave::All => (buffer.len(), Ok(buffer.len())),
             Leave::Short(bytes) => (bytes.min(buffer.len()), Ok(bytes.min(buffer.len()))),
@@ -341,7 +350,8 @@ impl StorageFile for SimFile {
         let leave = self.sim.enter(Op::Allocate, &self.path, None)?;
         let mut machine = self.sim.machine();
         let held = machine.inode(self.inode).cached.len();
-        machine.room(bytes.saturating_sub(held))?;
+        let call = || Call { op: Op::Allocate, path: self.path.clone(), point: None };
+        machine.room(bytes.saturating_sub(held), call)?;
         match leave {
             Leave::Begun(error) => {
                 if machine.crashed {
