@@ -41,7 +41,7 @@ impl Source {
 
     /// The next QCs with their blocks, really signed, on all cores.
     pub(crate) fn take(&mut self, qcs: usize) -> Vec<Certified> {
-        let unsigned: Vec<_> = self.chain.by_ref().take(qcs).collect();
+        let unsigned = self.take_unsigned(qcs);
         let per_core = unsigned.len().div_ceil(cores()).max(1);
         let mut signed = unsigned;
         thread::scope(|scope| {
@@ -60,6 +60,11 @@ impl Source {
             .into_iter()
             .map(|(qc, blocks)| (Arc::new(qc), blocks.into_iter().map(Arc::new).collect()))
             .collect()
+    }
+
+    /// The next QCs with their blocks, for who does not look at signatures.
+    pub(crate) fn take_unsigned(&mut self, qcs: usize) -> Vec<(FullCommitQc, Vec<Block>)> {
+        self.chain.by_ref().take(qcs).collect()
     }
 
     /// Number of the block after the last one that was taken.

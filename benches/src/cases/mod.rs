@@ -1,6 +1,7 @@
 //! What is measured.
 
 mod ingest;
+mod kills;
 mod latency;
 mod logs;
 mod metrics;
@@ -68,6 +69,7 @@ pub(crate) const ALL: &[(&str, Run)] = &[
     ("recovery/small", |bench| recovery::run(bench, SMALL, 400)),
     ("recovery/large", |bench| recovery::run(bench, LARGE, 200)),
     ("restart/worker", restart::run),
+    ("restart/one-kill-a-second", kills::run),
     ("metrics/scrape", metrics::scrape),
 ];
 
