@@ -1,10 +1,11 @@
 //! Configuring and starting a data layer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use actix::System;
+use actix::{System, SystemRunner};
 use prometheus::Registry;
 #[cfg(feature = "testing")]
 use roadbed_messages::api::workers::{Verified, VerifyJob};
@@ -22,7 +23,7 @@ use crate::state::{
     system_clock,
 };
 use crate::store::{SpaceSampler, StorePaths, prepare};
-use crate::supervision::{Ended, Faults, panic_message, spawn_watched};
+use crate::supervision::{Ended, Faults, Monotonic, panic_message, spawn_watched};
 use crate::verifier::Verdict;
 
 /// Configures a data layer; [`Builder::start`] starts it.
@@ -36,7 +37,11 @@ pub struct Builder {
     clock: WallClock,
     registry: Option<Registry>,
     verdict: Option<Verdict>,
+    runtime: RuntimeFactory,
 }
+
+/// Makes the runtime of the subsystem's thread, on that thread, and answers the clock that ages are measured with.
+type RuntimeFactory = Box<dyn FnOnce() -> (SystemRunner, Monotonic) + Send>;
 
 enum Place {
     Dir(PathBuf),
@@ -54,7 +59,12 @@ impl Builder {
             clock: system_clock(),
             registry: None,
             verdict: None,
+            runtime: Self::usual_runtime(),
         }
+    }
+
+    fn usual_runtime() -> RuntimeFactory {
+        Box::new(|| (System::new(), Monotonic::default()))
     }
 
     /// Keeps everything in this directory, which is made if it is missing.
@@ -127,12 +137,28 @@ impl Builder {
         self
     }
 
+    /// Replaces the runtime of the subsystem's thread, whose clock may be paused: then backoffs, budgets, deadlines and the
+    /// age of what hangs pass with it. Threads do their work in no time of that clock, so it must not run ahead by itself.
+    #[cfg(feature = "sim")]
+    #[doc(hidden)]
+    pub fn runtime(mut self, runtime: tokio::runtime::Runtime) -> Self {
+        self.runtime = Box::new(move || {
+            let handle = runtime.handle().clone();
+            let clock = Monotonic::new(move || {
+                let _entered = handle.enter();
+                tokio::time::Instant::now().into_std()
+            });
+            (System::with_tokio_rt(move || runtime), clock)
+        });
+        self
+    }
+
     /// Starts it on a thread of its own; answers when recovery is done.
     ///
     /// # Errors
     /// Why it can't be started. Nothing was written then that recovery could not take back; a refusal leaves every
     /// file as it was.
-    pub async fn start(self) -> Result<Roadbed, StartError> {
+    pub async fn start(mut self) -> Result<Roadbed, StartError> {
         self.config.check()?;
         if self.place.is_none() {
             return Err(StartError::Config("call data_dir(path) or in_memory() on the builder".to_owned()));
@@ -149,17 +175,25 @@ impl Builder {
         let (addr_sender, addr) = oneshot::channel();
         let (thread_stop, thread_metrics) = (stop.clone(), Arc::clone(&metrics));
         let failed = |detail: String| StartError::Failed { detail };
+        let runtime = std::mem::replace(&mut self.runtime, Self::usual_runtime());
         thread::Builder::new()
             .name("roadbed".to_owned())
             .spawn(move || {
                 let io_threads = IoThreads::default();
-                match self.environment(thread_metrics, io_threads.clone()) {
-                    Ok(environment) => run(environment, started, addr_sender, &thread_stop),
-                    Err(error) => {
-                        thread_stop.set(StopReason::Start(error.clone()));
-                        // Nobody may be waiting for the start any more.
-                        drop(started.send(Err(error)));
+                let whole = || {
+                    let (system, monotonic) = runtime();
+                    match self.environment(thread_metrics, monotonic, io_threads.clone()) {
+                        Ok(environment) => run(system, environment, started, addr_sender, &thread_stop),
+                        Err(error) => {
+                            thread_stop.set(StopReason::Start(error.clone()));
+                            // Nobody may be waiting for the start any more.
+                            drop(started.send(Err(error)));
+                        }
                     }
+                };
+                // No actor's death watch sees what panics before State lives, a storage that was handed in for one.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(whole)) {
+                    thread_stop.set(StopReason::StateFailed { error: panic_message(panic.as_ref()) });
                 }
                 io_threads.wait();
                 thread_stop.ended();
@@ -183,9 +217,11 @@ impl Builder {
     pub(crate) fn environment(
         self,
         metrics: Arc<Metrics>,
+        monotonic: Monotonic,
         io_threads: IoThreads,
     ) -> Result<Environment, StartError> {
-        let Self { committee, config, place, storage, faults, clock, verdict, registry: _ } = self;
+        let Self { committee, config, place, storage, faults, clock, verdict, registry: _, runtime: _ } =
+            self;
         let disk = match place {
             Some(Place::Dir(dir)) => {
                 let paths = StorePaths::new(dir);
@@ -198,12 +234,13 @@ impl Builder {
         if let Some(disk) = &disk {
             metrics.set_readers(disk.readers());
         }
-        Ok(Environment { committee, config, faults, metrics, clock, verdict, disk, io_threads })
+        Ok(Environment { committee, config, faults, metrics, clock, monotonic, verdict, disk, io_threads })
     }
 }
 
 /// The body of the subsystem's thread: an actix System of its own, with State on it, until State ends.
 fn run(
+    system: SystemRunner,
     environment: Environment,
     started: oneshot::Sender<Result<roadbed_messages::api::Recovered, StartError>>,
     addr: oneshot::Sender<actix::Addr<State>>,
@@ -217,7 +254,6 @@ fn run(
     let replies = Replies::default();
     let metrics = Arc::clone(&environment.metrics);
     let parts = StateParts { core, environment, started, stop: stop.clone(), replies: replies.clone() };
-    let system = System::new();
     let (ended_sender, ended) = oneshot::channel();
     let stop_on_end = stop.clone();
     system.block_on(async move {
@@ -256,7 +292,7 @@ fn run(
         drop(ended.await);
         drop(sampler);
     });
-    if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(system))) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(system))) {
         tracing::error!(
             panic = panic_message(panic.as_ref()),
             "the subsystem's runtime panicked while it was dropped"

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadbed_messages::api::workers::{Cause, Event, Loaded, VerifyJob, WalOrder, WalStart};
+use roadbed_messages::api::workers::{Cause, Event, Generation, Loaded, VerifyJob, WalOrder, WalStart};
 use roadbed_messages::api::{StartError, WalKind};
 use roadbed_messages::{BlockNumber, Committee};
 use roadbed_wal::Storage;
@@ -23,10 +23,13 @@ use crate::reader::Source;
 use crate::state::core::{Answer, Core, Read, ReadError};
 use crate::state::{Environment, IoThreads, LogPlace};
 use crate::store::StoreLock;
-use crate::supervision::{Fault, Faults, Injected};
+use crate::supervision::{Fault, Faults, Injected, Monotonic};
 use crate::verifier::{PoolContext, Worker};
 pub use crate::wal_worker::Record;
 use crate::wal_worker::{Failure, LogDriver, Step, died};
+
+/// Lives of a worker begin in their order here.
+const SIMULATED: Generation = Generation(1);
 
 /// One instance on a storage, as [`crate::Builder`] would start it.
 pub struct Parts {
@@ -66,7 +69,7 @@ impl Parts {
         let faults = Faults::default();
         let metrics = Arc::new(Metrics::new(false, config.hung_after, first_block));
         let builder = builder.config(config).faults(faults.clone());
-        let environment = builder.environment(metrics, IoThreads::default())?;
+        let environment = builder.environment(metrics, Monotonic::default(), IoThreads::default())?;
         let (source, verifier) = (environment.source(), Worker::new(&pool(&environment)));
         Ok(Self { environment, source, faults, verifier, pruned_by: Retained::default() })
     }
@@ -81,7 +84,7 @@ impl Parts {
     pub fn log<R: Record>(&self, start: WalStart) -> Option<LogLife<R>> {
         let disk = self.environment.disk.as_ref()?;
         let place = disk.place(R::WAL).clone();
-        let left = place.tenancy.hold().take();
+        let left = place.tenancy.hold(SIMULATED)?.left.take();
         let driver = LogDriver::new(self.environment.log_context(disk, R::WAL), start, left);
         Some(LogLife {
             place,
@@ -248,7 +251,7 @@ impl<R: Record> LogLife<R> {
             return None;
         }
         let (event, left) = driver.fail(failure);
-        *self.place.tenancy.hold() = left;
+        self.place.tenancy.hold(SIMULATED)?.left = left;
         Some(event)
     }
 }

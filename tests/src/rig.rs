@@ -79,7 +79,7 @@ impl Rig {
         faults: Faults,
     ) -> Result<Self, (StartError, TempDir)> {
         let builder = fixture.builder().data_dir(dir.path());
-        match Self::built(builder, fixture, config, faults).await {
+        match Self::started(builder, fixture, config, faults).await {
             Ok(rig) => Ok(Self { dir: Some(dir), ..rig }),
             Err(error) => Err((error, dir)),
         }
@@ -95,10 +95,14 @@ impl Rig {
         disk: &SimStorage,
     ) -> Result<Self, StartError> {
         let builder = fixture.builder().data_dir("/store").storage(Arc::new(disk.clone()));
-        Self::built(builder, fixture, config, Faults::default()).await
+        Self::started(builder, fixture, config, Faults::default()).await
     }
 
-    async fn built(
+    /// Starts what this builder makes, where its directory is not the rig's to give back.
+    ///
+    /// # Errors
+    /// When the start is refused.
+    pub async fn started(
         builder: Builder,
         fixture: Fixture,
         config: Config,
@@ -120,7 +124,7 @@ impl Rig {
     /// When the start is refused.
     pub async fn in_memory_configured(fixture: Fixture, config: Config) -> Self {
         let builder = fixture.builder().in_memory();
-        let started = Self::built(builder, fixture, config, Faults::default()).await;
+        let started = Self::started(builder, fixture, config, Faults::default()).await;
         started.expect("the start is not refused")
     }
 

@@ -76,6 +76,9 @@ impl Pruner {
         if self.gate.as_ref().is_some_and(|gate| !gate.is_open()) {
             return self.look_later(ctx);
         }
+        if self.faults.strike_actor(ActorKind::Pruner, ctx) {
+            return;
+        }
         match self.faults.take(ActorKind::Pruner) {
             Some(Fault::Hang(gate)) => {
                 self.gate = Some(gate);

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, unbounded};
 use roadbed_messages::BlockNumber;
@@ -11,7 +12,7 @@ use roadbed_messages::api::workers::CallId;
 
 use super::Source;
 use crate::state::core::{Answer, Read, ReadError};
-use crate::supervision::panic_message;
+use crate::supervision::{Heartbeat, panic_message};
 
 /// A read that is over.
 pub(crate) type ReadDone = (CallId, Result<Answer, ReadError>);
@@ -21,25 +22,27 @@ pub(crate) type ReadDone = (CallId, Result<Answer, ReadError>);
 pub(crate) struct ReaderPool {
     /// Unbounded here, because State's bounds on pending gets are its bound.
     reads: Sender<(CallId, Read)>,
+    heartbeats: Vec<Heartbeat>,
 }
 
 impl ReaderPool {
-    /// Starts `threads` threads, which call `done` for every read.
+    /// Starts a thread for each heartbeat, which calls `done` for every read.
     ///
     /// # Errors
     /// When a thread can't be started.
     pub(crate) fn start(
-        threads: usize,
+        heartbeats: Vec<Heartbeat>,
         source: &Arc<Source>,
         done: impl Fn(ReadDone) + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let (reads, queue) = unbounded::<(CallId, Read)>();
-        for index in 0..threads {
+        for (index, heartbeat) in heartbeats.iter().cloned().enumerate() {
             let (queue, source, done) = (queue.clone(), Arc::clone(source), done.clone());
             thread::Builder::new().name(format!("roadbed-read-{index}")).spawn(move || {
                 for (call, read) in queue {
                     // A read that panics ends with an error for its caller; the thread goes on.
-                    let result = catch_unwind(AssertUnwindSafe(|| source.read(&read)));
+                    let result =
+                        catch_unwind(AssertUnwindSafe(|| heartbeat.during(call, || source.read(&read))));
                     let panicked = |panic: Box<dyn std::any::Any + Send>| ReadError::Damaged {
                         number: number_of(&read),
                         detail: format!("the reader panicked: {}", panic_message(panic.as_ref())),
@@ -48,7 +51,12 @@ impl ReaderPool {
                 }
             })?;
         }
-        Ok(Self { reads })
+        Ok(Self { reads, heartbeats })
+    }
+
+    /// How long the oldest read that is under way has been running.
+    pub(crate) fn running_for(&self) -> Option<Duration> {
+        self.heartbeats.iter().filter_map(Heartbeat::running_for).map(|(running_for, _)| running_for).max()
     }
 
     /// Queues a read.

@@ -77,7 +77,7 @@ pub struct State {
 impl State {
     pub(crate) fn new(parts: StateParts) -> Self {
         let metrics = &parts.environment.metrics;
-        let heartbeat = Heartbeat::default();
+        let heartbeat = Heartbeat::new(&parts.environment.monotonic);
         metrics.actor(ActorKind::State).began(vec![heartbeat.clone()]);
         Self {
             core: parts.core,
@@ -209,12 +209,17 @@ impl State {
             // State has no operation that may fail.
             panic!("{injected}");
         }
+        if faults.strike_actor(ActorKind::State, ctx) {
+            return;
+        }
         for Beat { actor, generation, running } in self.lives.beats() {
             let running_for_seconds = running.map(|(running_for, _)| running_for.as_secs_f64());
             let job = running.map(|(_, job)| job);
             let event = Event::Beat { running_for_seconds, job };
             self.input(Msg::Timer, Input::Report(Report { actor, generation, event }), ctx);
         }
+        let running_for = self.readers.as_ref().and_then(ReaderPool::running_for);
+        self.input(Msg::Timer, Input::Reading { running_for }, ctx);
         self.forget_abandoned(ctx);
         self.meter.ended(Msg::Timer, Outcome::Ok);
         self.meter.publish(&self.core);
@@ -251,7 +256,9 @@ impl Actor for State {
         if let Some(source) = &self.source {
             let state = ctx.address();
             let done = move |(call, result)| state.do_send(ReadDone(call, result));
-            match ReaderPool::start(self.environment.config.read_threads, source, done) {
+            let threads = 0..self.environment.config.read_threads;
+            let heartbeats = threads.map(|_| Heartbeat::new(&self.environment.monotonic)).collect();
+            match ReaderPool::start(heartbeats, source, done) {
                 Ok(readers) => self.readers = Some(readers),
                 Err(error) => panic!("can't start the readers' threads: {error}"),
             }

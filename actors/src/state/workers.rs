@@ -23,7 +23,7 @@ use crate::qc_wal::QcWal;
 use crate::reader::{ReaderSlot, Source};
 use crate::recovery::Load;
 use crate::store::{StoreLock, StorePaths, log_options};
-use crate::supervision::{Ended, Faults, Heartbeat, spawn_watched};
+use crate::supervision::{Ended, Faults, Heartbeat, Monotonic, spawn_watched};
 use crate::verifier::{PoolContext, Verdict, Verifier, start as start_pool};
 use crate::wal_worker::{LogContext, Record, Stamped, Tenancy, ThreadContext, WalActor, Worker};
 
@@ -37,6 +37,7 @@ pub(crate) struct Environment {
     pub(crate) faults: Faults,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: WallClock,
+    pub(crate) monotonic: Monotonic,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) io_threads: IoThreads,
     /// `None` without a directory.
@@ -150,11 +151,18 @@ impl Environment {
         retention
     }
 
-    fn thread_context(&self, disk: &Disk, wal: WalKind, heartbeat: Heartbeat) -> ThreadContext {
+    fn thread_context(
+        &self,
+        disk: &Disk,
+        wal: WalKind,
+        generation: Generation,
+        heartbeat: Heartbeat,
+    ) -> ThreadContext {
         let place = disk.place(wal);
         ThreadContext {
             log: self.log_context(disk, wal),
             tenancy: place.tenancy.clone(),
+            generation,
             store_lock: Arc::clone(&disk.lock),
             worker: Worker { heartbeat, faults: self.faults.clone(), metrics: Arc::clone(&self.metrics) },
         }
@@ -275,8 +283,8 @@ impl Lives {
         let disk = environment.disk.as_ref().expect("WAL actors start only where there is a directory");
         // Room for every order that State may give at once, and for the first and last one.
         let (orders, queue) = bounded::<Stamped<WalOrder<R>>>(APPEND_ORDERS_MAX + 3);
-        let heartbeat = Heartbeat::default();
-        let context = environment.thread_context(disk, R::WAL, heartbeat.clone());
+        let heartbeat = Heartbeat::new(&environment.monotonic);
+        let context = environment.thread_context(disk, R::WAL, reporter.generation, heartbeat.clone());
         let (ended, end) = bounded::<()>(0);
         let report = reporter.clone();
         let body = move || {
@@ -290,7 +298,8 @@ impl Lives {
         }
         let hung_after = environment.config.hung_after;
         environment.io_threads.add(IoThread { heartbeat: heartbeat.clone(), hung_after, ended: end });
-        reporter.spawn(vec![heartbeat], |generation| WalActor::new(generation, orders))
+        let faults = environment.faults.clone();
+        reporter.spawn(vec![heartbeat], |generation| WalActor::new(generation, orders, faults))
     }
 
     /// Lets go of a worker's life. Its thread ends by itself when it has nothing more to do.
@@ -356,8 +365,8 @@ where
 }
 
 fn start_verifier(environment: &Environment, reporter: &Reporter) -> Option<Life<Verifier>> {
-    let heartbeats =
-        vec![(); environment.config.verify_threads].iter().map(|()| Heartbeat::default()).collect();
+    let threads = 0..environment.config.verify_threads;
+    let heartbeats = threads.map(|_| Heartbeat::new(&environment.monotonic)).collect();
     let context = PoolContext {
         committee: environment.committee.clone(),
         jobs_max: environment.config.verify_jobs_max,
@@ -369,7 +378,9 @@ fn start_verifier(environment: &Environment, reporter: &Reporter) -> Option<Life
     let report = reporter.clone();
     match start_pool(&context, move |event| report.tell(event)) {
         Ok(jobs) => {
-            let life = reporter.spawn(context.heartbeats, |generation| Verifier::new(generation, jobs));
+            let faults = context.faults;
+            let life =
+                reporter.spawn(context.heartbeats, |generation| Verifier::new(generation, jobs, faults));
             reporter.tell(Event::Up);
             life
         }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use actix::{Actor, ActorContext as _, Context};
 use roadbed_messages::api::ActorKind;
 use roadbed_messages::{Block, HeaderHash};
 
@@ -32,7 +33,17 @@ pub enum Fault {
     Hang(Gate),
 }
 
-/// What the next write, sync or directory sync of either log meets on its way to the disk, beneath a
+/// What a worker's actor does with its next message (State and the pruner: with their next look) instead of handling it.
+/// A log's thread and the verifier's are not asked: they end when nobody gives them orders any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActorFault {
+    /// Its handler panics.
+    Panic,
+    /// It stops by itself.
+    Stop,
+}
+
+/// What the next write, sync or directory sync of either log, or the next read, meets on its way to the disk, beneath a
 /// [`FaultyStorage`](super::FaultyStorage).
 #[derive(Clone, Debug)]
 pub enum DiskFault {
@@ -40,7 +51,7 @@ pub enum DiskFault {
     Error,
     /// ENOSPC; a write may have come half-way.
     Full,
-    /// A write that takes only half of what it is given, and says so.
+    /// A write that takes only half of what it is given, and says so; a read that gives no more than half.
     ShortWrite,
     /// It hangs until the gate opens, then goes on: a stuck disk.
     Hang(Gate),
@@ -84,7 +95,9 @@ struct Inner {
     /// So that looking costs one load where nothing is injected.
     count: AtomicUsize,
     queues: Mutex<BTreeMap<ActorKind, VecDeque<Fault>>>,
+    actors: Mutex<BTreeMap<ActorKind, VecDeque<ActorFault>>>,
     disk: Mutex<VecDeque<DiskFault>>,
+    reads: Mutex<VecDeque<DiskFault>>,
     /// So that nothing is hashed where nothing is poisoned.
     poisoned: AtomicBool,
     poison: Mutex<BTreeMap<HeaderHash, Fault>>,
@@ -114,9 +127,22 @@ impl Faults {
         self.0.count.fetch_add(1, Ordering::Release);
     }
 
+    /// Queues a fault for a worker's actor; several happen one after the other, each to a life of its own.
+    pub fn inject_actor(&self, actor: ActorKind, fault: ActorFault) {
+        let mut actors = self.0.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        actors.entry(actor).or_default().push_back(fault);
+        self.0.count.fetch_add(1, Ordering::Release);
+    }
+
     /// Queues a fault for the next write or sync of either log; several happen one after the other.
     pub fn inject_disk(&self, fault: DiskFault) {
         self.0.disk.lock().unwrap_or_else(PoisonError::into_inner).push_back(fault);
+        self.0.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Queues a fault for the next read from a file of either log; several happen one after the other.
+    pub fn inject_read(&self, fault: DiskFault) {
+        self.0.reads.lock().unwrap_or_else(PoisonError::into_inner).push_back(fault);
         self.0.count.fetch_add(1, Ordering::Release);
     }
 
@@ -125,7 +151,11 @@ impl Faults {
         let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let mut forgotten: usize = queues.values().map(VecDeque::len).sum();
         queues.clear();
-        forgotten += std::mem::take(&mut *self.0.disk.lock().unwrap_or_else(PoisonError::into_inner)).len();
+        let actors = std::mem::take(&mut *self.0.actors.lock().unwrap_or_else(PoisonError::into_inner));
+        forgotten += actors.values().map(VecDeque::len).sum::<usize>();
+        for disk in [&self.0.disk, &self.0.reads] {
+            forgotten += std::mem::take(&mut *disk.lock().unwrap_or_else(PoisonError::into_inner)).len();
+        }
         self.0.count.fetch_sub(forgotten, Ordering::Release);
         self.0.poison.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.0.poisoned.store(false, Ordering::Release);
@@ -154,21 +184,53 @@ impl Faults {
 
     /// The fault that was injected for a worker's next operation: for a worker that must not block.
     pub(crate) fn take(&self, actor: ActorKind) -> Option<Fault> {
+        self.take_of(&self.0.queues, actor)
+    }
+
+    /// Called by a worker's actor before it handles a message; answers whether it has stopped instead.
+    ///
+    /// # Panics
+    /// When a panic was injected.
+    pub(crate) fn strike_actor<A: Actor<Context = Context<A>>>(
+        &self,
+        actor: ActorKind,
+        ctx: &mut Context<A>,
+    ) -> bool {
+        match self.take_of(&self.0.actors, actor) {
+            None => false,
+            Some(ActorFault::Panic) => panic!("injected panic in {actor}'s handler"),
+            Some(ActorFault::Stop) => {
+                ctx.stop();
+                true
+            }
+        }
+    }
+
+    /// The next fault of one kind for a worker.
+    fn take_of<F>(&self, queues: &Mutex<BTreeMap<ActorKind, VecDeque<F>>>, actor: ActorKind) -> Option<F> {
         if self.outstanding() == 0 {
             return None;
         }
-        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let fault = queues.get_mut(&actor)?.pop_front()?;
+        let fault = queues.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&actor)?.pop_front()?;
         self.0.count.fetch_sub(1, Ordering::Release);
         Some(fault)
     }
 
     /// The fault that was injected for the next write.
     pub(super) fn take_disk(&self) -> Option<DiskFault> {
+        self.take_next(&self.0.disk)
+    }
+
+    /// The fault that was injected for the next read.
+    pub(super) fn take_read(&self) -> Option<DiskFault> {
+        self.take_next(&self.0.reads)
+    }
+
+    fn take_next(&self, queue: &Mutex<VecDeque<DiskFault>>) -> Option<DiskFault> {
         if self.outstanding() == 0 {
             return None;
         }
-        let fault = self.0.disk.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        let fault = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         self.0.count.fetch_sub(1, Ordering::Release);
         Some(fault)
     }

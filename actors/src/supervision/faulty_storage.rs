@@ -69,8 +69,8 @@ enum Strike {
     Short,
 }
 
-fn strike(faults: &Faults) -> Strike {
-    match faults.take_disk() {
+fn strike(fault: Option<DiskFault>) -> Strike {
+    match fault {
         None => Strike::None,
         Some(DiskFault::Error) => Strike::Fails(io::Error::from_raw_os_error(EIO)),
         Some(DiskFault::Full) => Strike::Fails(io::Error::from_raw_os_error(ENOSPC)),
@@ -88,7 +88,7 @@ fn strike(faults: &Faults) -> Strike {
 
 /// For calls that are done whole or not at all.
 fn struck(faults: &Faults) -> io::Result<()> {
-    match strike(faults) {
+    match strike(faults.take_disk()) {
         Strike::Fails(error) => Err(error),
         Strike::None | Strike::Short => Ok(()),
     }
@@ -109,11 +109,7 @@ impl<S: Storage> Storage for FaultyStorage<S> {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
-        let inner = self.inner.open(path, mode)?;
-        Ok(match mode {
-            OpenMode::Read => inner,
-            _ => Arc::new(FaultyFile { inner, faults: self.faults.clone() }),
-        })
+        Ok(Arc::new(FaultyFile { inner: self.inner.open(path, mode)?, faults: self.faults.clone() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -143,12 +139,19 @@ impl StorageFile for FaultyFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at(buffer, offset)
+        match strike(self.faults.take_read()) {
+            Strike::None => self.inner.read_at(buffer, offset),
+            Strike::Fails(error) => Err(error),
+            Strike::Short => {
+                let half = buffer.len().div_ceil(2);
+                self.inner.read_at(&mut buffer[..half], offset)
+            }
+        }
     }
 
     fn write_at(&self, buffer: &[u8], offset: u64, point: SyncPoint) -> io::Result<usize> {
         let half = buffer.len() / 2 / BLOCK_BYTES * BLOCK_BYTES;
-        match strike(&self.faults) {
+        match strike(self.faults.take_disk()) {
             Strike::Short if half > 0 => self.inner.write_at(&buffer[..half], offset, point),
             Strike::None | Strike::Short => self.inner.write_at(buffer, offset, point),
             Strike::Fails(error) => {
@@ -176,5 +179,9 @@ impl StorageFile for FaultyFile {
 
     fn drop_cache(&self) -> io::Result<()> {
         self.inner.drop_cache()
+    }
+
+    fn expect_reads(&self) {
+        self.inner.expect_reads();
     }
 }

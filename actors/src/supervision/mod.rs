@@ -7,8 +7,9 @@ mod policy;
 mod watch;
 
 pub(crate) use faults::Injected;
-pub use faults::{DiskFault, Fault, Faults, Gate};
+pub use faults::{ActorFault, DiskFault, Fault, Faults, Gate};
 pub use faulty_storage::FaultyStorage;
 pub use heartbeat::Heartbeat;
+pub(crate) use heartbeat::Monotonic;
 pub use policy::{FailureLog, RestartPolicy, Verdict};
 pub use watch::{Ended, panic_message, spawn_watched};

@@ -2,20 +2,23 @@
 
 use actix::{Actor, ActorContext as _, Context, Handler};
 use crossbeam_channel::{Sender, TrySendError};
+use roadbed_messages::api::ActorKind;
 use roadbed_messages::api::workers::{Generation, Order, VerifyJob};
 
+use crate::supervision::Faults;
 use crate::wal_worker::Stamped;
 
 /// One life of the verifier.
 pub(crate) struct Verifier {
     generation: Generation,
     jobs: Sender<Stamped<VerifyJob>>,
+    faults: Faults,
 }
 
 impl Verifier {
     /// An actor that feeds `jobs`, which its pool drains.
-    pub(crate) fn new(generation: Generation, jobs: Sender<Stamped<VerifyJob>>) -> Self {
-        Self { generation, jobs }
+    pub(crate) fn new(generation: Generation, jobs: Sender<Stamped<VerifyJob>>, faults: Faults) -> Self {
+        Self { generation, jobs, faults }
     }
 }
 
@@ -28,6 +31,9 @@ impl Handler<Order<VerifyJob>> for Verifier {
 
     fn handle(&mut self, order: Order<VerifyJob>, ctx: &mut Context<Self>) {
         if order.generation != self.generation {
+            return;
+        }
+        if self.faults.strike_actor(ActorKind::Verifier, ctx) {
             return;
         }
         match self.jobs.try_send(Stamped::now(order.order)) {

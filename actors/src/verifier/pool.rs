@@ -62,16 +62,24 @@ pub(crate) fn start(
             if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
                 tracing::debug!(%error, "the verifier's threads keep their priority");
             }
-            while let Some(batch) = inbox.gather() {
-                let began = metrics.enabled().then(Instant::now);
-                let worked = worker.work_on(&batch, &report);
-                if let Some(began) = began {
-                    metrics.actor(ActorKind::Verifier).handled(Msg::Verify, began.elapsed());
+            let live = || {
+                while let Some(batch) = inbox.gather() {
+                    let began = metrics.enabled().then(Instant::now);
+                    let worked = worker.work_on(&batch, &report);
+                    if let Some(began) = began {
+                        metrics.actor(ActorKind::Verifier).handled(Msg::Verify, began.elapsed());
+                    }
+                    worked?;
+                    inbox.finish(&batch);
                 }
-                if let Err(died) = worked {
-                    return report(died);
-                }
-                inbox.finish(&batch);
+                Ok(())
+            };
+            // Whatever panics outside of a batch is told, too.
+            let ended = catch_unwind(AssertUnwindSafe(live)).unwrap_or_else(|panic| {
+                Err(Event::Died { cause: Cause::Panic, error: panic_message(panic.as_ref()), job: None })
+            });
+            if let Err(died) = ended {
+                report(died);
             }
         })?;
     }

@@ -5,17 +5,19 @@ use crossbeam_channel::{Sender, TrySendError};
 use roadbed_messages::api::workers::{Generation, Order, WalOrder};
 
 use super::{Record, Stamped};
+use crate::supervision::Faults;
 
 /// One life of a WAL actor.
 pub(crate) struct WalActor<R> {
     generation: Generation,
     orders: Sender<Stamped<WalOrder<R>>>,
+    faults: Faults,
 }
 
 impl<R: Record> WalActor<R> {
     /// An actor that feeds `orders`, which its I/O thread drains.
-    pub(crate) fn new(generation: Generation, orders: Sender<Stamped<WalOrder<R>>>) -> Self {
-        Self { generation, orders }
+    pub(crate) fn new(generation: Generation, orders: Sender<Stamped<WalOrder<R>>>, faults: Faults) -> Self {
+        Self { generation, orders, faults }
     }
 }
 
@@ -28,6 +30,9 @@ impl<R: Record> Handler<Order<WalOrder<R>>> for WalActor<R> {
 
     fn handle(&mut self, order: Order<WalOrder<R>>, ctx: &mut Context<Self>) {
         if order.generation != self.generation {
+            return;
+        }
+        if self.faults.strike_actor(R::WAL.actor(), ctx) {
             return;
         }
         match self.orders.try_send(Stamped::now(order.order)) {

@@ -1,11 +1,12 @@
 //! The I/O thread: it owns the log from the lock to the end, and carries out orders as they come.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use roadbed_messages::api::workers::{CallId, Cause, Event, WalOrder, WalStart};
+use roadbed_messages::api::workers::{CallId, Cause, Event, Generation, WalOrder, WalStart};
 use roadbed_wal::Log;
 
 use super::driver::{Failure, LogContext, LogDriver, Step, died};
@@ -22,13 +23,28 @@ const IDLE_STEP_PAUSE: Duration = Duration::from_millis(2);
 /// Held by a log's I/O thread for its whole life: lives of one worker follow each other, they never overlap. A life that
 /// ended for want of space leaves its log to the next one, for opening it anew would take a segment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tenancy(Arc<Mutex<Option<Log>>>);
+pub(crate) struct Tenancy(Arc<Mutex<Tenant>>);
+
+/// The life that has the log.
+#[derive(Debug, Default)]
+pub(crate) struct Tenant {
+    latest: Option<Generation>,
+    /// What it leaves to the next one.
+    pub(crate) left: Option<Log>,
+}
 
 impl Tenancy {
-    /// For as long as this is held no other life begins. A panic of the life before has told its own story, and has left
-    /// no log.
-    pub(crate) fn hold(&self) -> MutexGuard<'_, Option<Log>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For as long as this is held no other life begins. `None` for a life that a later one has overtaken while both
+    /// waited: it knows an older durable point than the log has by now, and must not touch it.
+    ///
+    /// A panic of the life before has told its own story, and has left no log.
+    pub(crate) fn hold(&self, generation: Generation) -> Option<MutexGuard<'_, Tenant>> {
+        let mut tenant = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tenant.latest.is_some_and(|latest| generation < latest) {
+            return None;
+        }
+        tenant.latest = Some(generation);
+        Some(tenant)
     }
 }
 
@@ -36,6 +52,7 @@ impl Tenancy {
 pub(crate) struct ThreadContext {
     pub(crate) log: LogContext,
     pub(crate) tenancy: Tenancy,
+    pub(crate) generation: Generation,
     /// A thread that hangs keeps the whole directory from being opened again.
     pub(crate) store_lock: Arc<StoreLock>,
     pub(crate) worker: Worker,
@@ -56,27 +73,43 @@ impl ThreadContext {
         orders: &Receiver<Stamped<WalOrder<R>>>,
         report: impl Fn(Event) + Send,
     ) {
-        let Self { log, tenancy, store_lock, worker } = self;
-        let life = AssertUnwindSafe(|| {
-            let mut left = tenancy.hold();
-            let mut driver = LogDriver::new(log, start, left.take());
-            match worker.live(&mut driver, orders, &report) {
-                Ok(()) => Some(Event::Closed),
-                Err(Failure::Abandoned) => None,
-                Err(failure) => {
-                    let end;
-                    (end, *left) = driver.fail(failure);
+        let Self { log, tenancy, generation, store_lock, worker } = self;
+        let heartbeat = worker.heartbeat.clone();
+        // Its beginning and its end may hang as well: behind the life before, and in files that are being closed.
+        let whole = AssertUnwindSafe(|| {
+            let mut tenant = heartbeat.during(CallId(0), || tenancy.hold(generation))?;
+            let mut driver = LogDriver::new(log, start, tenant.left.take());
+            let lived = catch_unwind(AssertUnwindSafe(|| worker.live(&mut driver, orders, &report)));
+            heartbeat.during(CallId(0), || match lived {
+                Ok(Err(Failure::Abandoned)) => {
+                    drop(driver);
+                    None
+                }
+                Ok(Err(failure)) => {
+                    let (end, log) = driver.fail(failure);
+                    tenant.left = log;
                     Some(end)
                 }
-            }
+                Ok(Ok(())) => {
+                    drop(driver);
+                    Some(Event::Closed)
+                }
+                Err(panic) => {
+                    drop(driver);
+                    Some(panicked(&*panic))
+                }
+            })
         });
-        let end = catch_unwind(life)
-            .unwrap_or_else(|panic| Some(died(Cause::Panic, panic_message(panic.as_ref()))));
+        let end = catch_unwind(whole).unwrap_or_else(|panic| Some(panicked(&*panic)));
         drop(store_lock);
         if let Some(end) = end {
             report(end);
         }
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Event {
+    died(Cause::Panic, panic_message(panic))
 }
 
 impl Worker {
@@ -161,5 +194,18 @@ fn msg_of<R>(order: &WalOrder<R>) -> Msg {
         WalOrder::Append { .. } => Msg::Append,
         WalOrder::TruncateBefore { .. } => Msg::TruncateBefore,
         WalOrder::Close => Msg::Close,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_that_was_overtaken_never_begins() {
+        let tenancy = Tenancy::default();
+        for (generation, begins) in [(1, true), (3, true), (2, false), (3, true), (4, true), (1, false)] {
+            assert_eq!(tenancy.hold(Generation(generation)).is_some(), begins, "{generation}");
+        }
     }
 }

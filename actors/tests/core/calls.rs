@@ -341,6 +341,42 @@ fn cursors_and_status_are_answered_while_it_recovers() {
     assert_eq!(world.state().name(), "running");
 }
 
+/// ARCHITECTURE.md states what happens to each message when its bound is full; this is it for those that wait for a
+/// number. The others: `too_many_prunings_and_shutdowns_are_busy_and_the_others_are_answered`, and
+/// `what_waits_for_a_reader_only_is_busy_beyond_its_bound`.
+#[test]
+fn every_message_that_waits_for_a_number_makes_room_for_lower_ones() {
+    type Ask = fn(&mut World, u64) -> CallId;
+    let messages: [(&str, Ask); 10] = [
+        ("PushQc", |world, number| world.push_qc_alone(usize::try_from(number).unwrap())),
+        ("PushBlock", World::push_block),
+        ("PushAppHash", World::push_app_hash),
+        ("GetQc", World::get_qc),
+        ("GetBlock", World::get_block),
+        ("GetGlobalBlock", World::get_global_block),
+        ("GetAppProposal", World::get_app_proposal),
+        ("Subscribe", |world, number| world.subscribe(number, false, 1)),
+        ("Subscribe, only_durable", |world, number| world.subscribe(number, true, 1)),
+        ("PushBlock, invalid", |world, number| {
+            let block = world.source.block(0).block().clone();
+            world.push_block_lie(number, block)
+        }),
+    ];
+    for (message, ask) in messages {
+        let mut world = crowded();
+        world.held.insert(ActorKind::Verifier);
+        let waiting: Vec<_> = (41..47).map(|number| ask(&mut world, number)).collect();
+        assert_eq!(world.fates(&waiting), ["waits"; 6], "{message}");
+        let higher = ask(&mut world, 50);
+        assert_eq!(world.fate(higher), "busy", "{message}");
+        assert_eq!(world.fates(&waiting), ["waits"; 6], "{message}");
+        let lower = ask(&mut world, 40);
+        assert_eq!(world.fate(lower), "waits", "{message}");
+        assert_eq!(world.fates(&waiting)[5..], ["busy"], "{message}");
+        assert_eq!(world.fates(&waiting)[..5], ["waits"; 5], "{message}");
+    }
+}
+
 #[test]
 fn too_many_prunings_and_shutdowns_are_busy_and_the_others_are_answered() {
     let mut world = crowded();

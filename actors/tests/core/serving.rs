@@ -118,6 +118,20 @@ fn app_proposal_whose_qc_was_let_go_of_is_read() {
 }
 
 #[test]
+fn what_waits_for_a_reader_only_is_busy_beyond_its_bound() {
+    let config = Config { memory_bytes_max: 0, bounds: small_bounds(), ..Config::default() };
+    let mut world = World::started(&Setup { config, ..Setup::default() });
+    world.push_links(0..4);
+    let reads: Vec<_> =
+        (0..6).map(|n| if n % 2 == 0 { world.try_get_block(n) } else { world.get_by_hash(n) }).collect();
+    let more = [world.try_get_block(0), world.get_by_hash(0)];
+    assert_eq!((world.fates(&more), world.reads()), (vec!["busy"; 2], 6));
+    assert_eq!(world.fates(&reads), ["waits"; 6]);
+    world.run();
+    assert_eq!(world.fates(&reads), ["ok"; 6]);
+}
+
+#[test]
 fn reads_whose_callers_have_gone_are_bounded_like_the_others() {
     let config = Config { memory_bytes_max: 0, bounds: small_bounds(), ..Config::default() };
     let mut world = World::started(&Setup { config, ..Setup::default() });

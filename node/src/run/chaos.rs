@@ -1,6 +1,6 @@
 //! The chaos actor: at random moments, from a seed, the next operation of a random worker panics, fails, finds the disk
-//! full, or hangs for a while; or the next write of a log fails, is cut short, finds no space, or gets stuck. The run
-//! must not notice more than latency.
+//! full, or hangs for a while; or its actor panics or stops by itself; or the next write of a log fails, is cut short,
+//! finds no space, or gets stuck. The run must not notice more than latency.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use roadbed::Config;
-use roadbed::supervision::{DiskFault, Fault, Faults, Gate, RestartPolicy};
+use roadbed::supervision::{ActorFault, DiskFault, Fault, Faults, Gate, RestartPolicy};
 use roadbed_messages::api::ActorKind;
 
 /// Between two faults.
@@ -26,6 +26,8 @@ enum Kind {
     Panic,
     Error,
     Hang,
+    HandlerPanic,
+    Stop,
     DiskFull,
     WriteError,
     ShortWrite,
@@ -34,10 +36,12 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Panic,
         Self::Error,
         Self::Hang,
+        Self::HandlerPanic,
+        Self::Stop,
         Self::DiskFull,
         Self::WriteError,
         Self::ShortWrite,
@@ -47,7 +51,7 @@ impl Kind {
 
     /// Whether it can only happen to a log.
     fn needs_log(self) -> bool {
-        !matches!(self, Self::Panic | Self::Error | Self::Hang)
+        !matches!(self, Self::Panic | Self::Error | Self::Hang | Self::HandlerPanic | Self::Stop)
     }
 
     fn name(self) -> &'static str {
@@ -55,6 +59,8 @@ impl Kind {
             Self::Panic => "panic",
             Self::Error => "error",
             Self::Hang => "hang",
+            Self::HandlerPanic => "handler_panic",
+            Self::Stop => "stop",
             Self::DiskFull => "disk_full",
             Self::WriteError => "write_eio",
             Self::ShortWrite => "write_short",
@@ -144,6 +150,8 @@ impl Chaos {
                 let gate = self.gate(ctx);
                 return self.faults.inject(target, Fault::Hang(gate));
             }
+            Kind::HandlerPanic => return self.faults.inject_actor(target, ActorFault::Panic),
+            Kind::Stop => return self.faults.inject_actor(target, ActorFault::Stop),
             Kind::DiskFull => return self.faults.inject(target, Fault::DiskFull),
             Kind::WriteError => DiskFault::Error,
             Kind::ShortWrite => DiskFault::ShortWrite,

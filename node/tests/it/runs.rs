@@ -157,8 +157,18 @@ fn injected_faults_cost_restarts_and_nothing_else() {
     let restarts = ["qc_wal", "block_wal", "verifier", "pruner"];
     let restarts: u64 = restarts.iter().map(|actor| number(&report, &format!("restarts.{actor}"))).sum();
     assert!(restarts > 0);
-    let kinds =
-        ["panic", "error", "hang", "disk_full", "write_eio", "write_short", "write_enospc", "write_stuck"];
+    let kinds = [
+        "panic",
+        "error",
+        "hang",
+        "handler_panic",
+        "stop",
+        "disk_full",
+        "write_eio",
+        "write_short",
+        "write_enospc",
+        "write_stuck",
+    ];
     for kind in kinds {
         assert!(number(&report, &format!("chaos.{kind}")) > 0, "{kind}: {report}");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore;
-use roadbed::supervision::{Fault, Faults, Gate};
+use roadbed::supervision::{ActorFault, Fault, Faults, Gate};
 use roadbed_messages::api::ActorKind;
 use roadbed_wal::sim::{self, Op, SimStorage};
 
@@ -25,7 +25,7 @@ impl Strikes {
     pub(super) async fn strike(&mut self, rng: &mut ChaCha8Rng) {
         let actor = ActorKind::WORKERS[rng.next_u32() as usize % 4];
         let pause = Duration::from_millis(u64::from(rng.next_u32() % 40));
-        let kind = match rng.next_u32() % 8 {
+        let kind = match rng.next_u32() % 10 {
             0 | 1 => {
                 self.faults.inject(actor, Fault::Panic);
                 format!("panic/{actor}")
@@ -52,6 +52,14 @@ impl Strikes {
             6 => {
                 self.disk.fail(sim::Fault::enospc(Op::Write).times(u64::from(rng.next_u32() % 4 + 1)));
                 "enospc/write".to_owned()
+            }
+            7 => {
+                self.faults.inject_actor(actor, ActorFault::Panic);
+                format!("handler_panic/{actor}")
+            }
+            8 => {
+                self.faults.inject_actor(actor, ActorFault::Stop);
+                format!("stop/{actor}")
             }
             _ => {
                 self.disk.fail(sim::Fault::short_write(rng.next_u32() as usize % 4096));

@@ -50,6 +50,8 @@ pub struct Report {
     pub longest_stall: Duration,
     /// The most bytes of blocks and QCs that were in memory.
     pub memory_bytes_max: u64,
+    /// The process' resident memory at its highest so far, the simulated disk and its forks included.
+    pub resident_bytes_max: u64,
 }
 
 impl Report {
@@ -67,13 +69,14 @@ impl Report {
         self.forks += other.forks;
         self.longest_stall = self.longest_stall.max(other.longest_stall);
         self.memory_bytes_max = self.memory_bytes_max.max(other.memory_bytes_max);
+        self.resident_bytes_max = self.resident_bytes_max.max(other.resident_bytes_max);
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seeds, faults, restarts, blocks, acknowledged, forks, longest_stall, memory_bytes_max } =
-            self;
+        let Self { seeds, faults, restarts, blocks, acknowledged, forks, .. } = self;
+        let Self { longest_stall, memory_bytes_max, resident_bytes_max, .. } = self;
         match seeds.as_slice() {
             [seed] => write!(f, "seed {seed}: ")?,
             seeds => write!(f, "{} seeds: ", seeds.len())?,
@@ -81,8 +84,9 @@ impl fmt::Display for Report {
         write!(
             f,
             "{blocks} blocks, {acknowledged} acknowledged, {forks} forks recovered, nothing lost, longest stall {} ms, at \
-             most {memory_bytes_max} bytes in memory; restarts: {}; faults: {}",
+             most {memory_bytes_max} bytes in memory, the process at most {} MiB; restarts: {}; faults: {}",
             longest_stall.as_millis(),
+            resident_bytes_max >> 20,
             counts(restarts),
             counts(faults)
         )
@@ -92,6 +96,14 @@ impl fmt::Display for Report {
 fn counts(by_kind: &BTreeMap<impl fmt::Display, u64>) -> String {
     let counts: Vec<String> = by_kind.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     format!("{} ({})", by_kind.values().sum::<u64>(), counts.join(", "))
+}
+
+/// The peak of this process' resident memory, as the kernel tells it; 0 where it does not.
+fn resident_bytes_max() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib =
+        text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.unwrap_or(0_u64) << 10
 }
 
 /// What may be in memory: what is kept of what is durable, and the window, with the QC that reaches beyond it and what
@@ -201,6 +213,7 @@ pub async fn round(seed: u64, duration: Duration) -> Report {
         forks,
         longest_stall,
         memory_bytes_max,
+        resident_bytes_max: resident_bytes_max(),
     }
 }
 

@@ -17,3 +17,4 @@ mod metrics;
 mod reconcile;
 mod restarts;
 mod smoke;
+mod virtual_time;

@@ -89,6 +89,11 @@ pub enum Input {
         /// What it found.
         result: Result<Answer, ReadError>,
     },
+    /// The readers were looked at.
+    Reading {
+        /// How long their oldest read has been running, if one runs.
+        running_for: Option<Duration>,
+    },
     /// Recovery has read and verified what belongs in memory.
     Loaded(Result<Loaded, StartError>),
     /// Free space was sampled.
@@ -267,6 +272,8 @@ pub struct Core {
     tally: Tally,
     /// As it was sampled last.
     free_bytes: Option<u64>,
+    /// How long the oldest read has been running, as of the last beat.
+    reading_for: Option<Duration>,
     effects: Vec<Effect>,
 }
 
@@ -293,6 +300,7 @@ impl Core {
             rejected: BTreeMap::new(),
             tally: Tally::default(),
             free_bytes: None,
+            reading_for: None,
             effects: Vec::new(),
             committee,
             config,
@@ -308,6 +316,7 @@ impl Core {
             Input::Forget { call } => self.on_forget(call),
             Input::Report(report) => self.on_report(report),
             Input::ReadDone { call, result } => self.on_read(call, result),
+            Input::Reading { running_for } => self.reading_for = running_for,
             Input::Loaded(result) => self.on_loaded(result),
             Input::Space { free_bytes } => self.free_bytes = free_bytes,
             Input::Tick => self.on_tick(),

@@ -87,6 +87,10 @@ impl Core {
                 ));
             }
         }
+        // Nothing can be done about it: the thread is the disk's, and other reads go on through the others.
+        if let Some(reading_for) = self.reading_for.filter(|running| *running >= self.config.hung_after) {
+            reasons.push(format!("a read has been running for {:.1} s", reading_for.as_secs_f64()));
+        }
         let reserve = self.config.disk_reserve_bytes;
         if let Some(free) = self.free_bytes.filter(|free| *free < reserve) {
             reasons.push(format!("the disk is almost full: {free} bytes are free, {reserve} are kept free"));
