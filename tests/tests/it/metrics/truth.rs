@@ -238,6 +238,9 @@ async fn caller_that_went_and_a_life_that_is_over_are_told_apart() {
     let watched = Watched::start(watchful()).await;
     let mut get = watched.client.send(GetBlock { number: BlockNumber(50) });
     assert!(get.waits());
+    // Who goes before State has taken the message in leaves nothing behind.
+    let waits = [("kind", "get_block")];
+    watched.until("the caller that waits", |scrape| scrape.value("waiters", &waits) == 1.0).await;
     drop(get);
     let undelivered = |scrape: &Scrape, actor, reason| {
         scrape.value("actor_undelivered_messages_total", &[("actor", actor), ("reason", reason)])
