@@ -14,7 +14,7 @@ fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         // Each start compares what it recovered with every line before it goes on.
         let mut node = Running::start(&mut place.run_acked());
         if round > 0 {
-            let line = node.wait_for_line("chain check: ");
+            let line = node.wait_for_line(" acknowledged hashes are what ");
             assert!(
                 line.contains(&format!(" and {acked} acknowledged hashes are what seed 1 gives")),
                 "{line}"
