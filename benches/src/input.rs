@@ -22,6 +22,11 @@ pub(crate) const SMALL: ChainShape = ChainShape {
 /// Ten blocks of about 300 KiB a QC.
 pub(crate) const LARGE: ChainShape = ChainShape { txs_per_block: 1000, tx_bytes: 303, ..SMALL };
 
+/// The committee of this size, with its keys.
+pub(crate) fn members(count: usize) -> TestCommittee {
+    testing::committee(count as u64, count)
+}
+
 /// A committee and the rest of its chain.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -34,7 +39,7 @@ impl Source {
     /// A committee of `members` at the beginning of its chain.
     pub(crate) fn new(members: usize, shape: ChainShape) -> Self {
         let seed = members as u64;
-        let members = testing::committee(seed, members);
+        let members = self::members(members);
         let chain = testing::chain(seed, &members, shape).unsigned();
         Self { members, chain }
     }

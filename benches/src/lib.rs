@@ -17,6 +17,7 @@ pub mod args;
 mod baseline;
 pub mod bench;
 mod cases;
+mod child;
 pub mod docs;
 mod input;
 pub mod limits;
@@ -40,13 +41,16 @@ use bench::Bench;
 use report::Report;
 
 pub use cases::open_and_tell;
+pub use child::start_and_tell;
 
 /// Runs the cases that were asked for, prints a line for each, and writes the report.
 ///
 /// # Errors
 /// When no case has such an id, the data is not on a disk, or a case can't be carried out.
 pub fn run(args: &Args) -> Result<()> {
-    let selected: Vec<_> = cases::ALL.iter().filter(|(id, _)| id.starts_with(&args.only)).collect();
+    let asked = cases::ON_REQUEST.iter().filter(|(id, _)| *id == args.only);
+    let selected: Vec<_> =
+        cases::ALL.iter().filter(|(id, _)| id.starts_with(&args.only)).chain(asked).collect();
     ensure!(!selected.is_empty(), "no case starts with {:?}; they are: {}", args.only, cases::ids());
     ensure!(!args.write_docs || args.only.is_empty(), "--write-docs needs every case: leave out --only");
     ensure!(!(args.write_baseline && args.quick), "--write-baseline needs full rounds: leave out --quick");

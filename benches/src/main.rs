@@ -12,12 +12,16 @@ struct Command {
     /// Opens the log in this directory and says what that took: what cases of opening start
     #[arg(long, hide = true)]
     open: Option<PathBuf>,
+    /// Starts on this directory and says what that took: what cases of starting start
+    #[arg(long, hide = true)]
+    start: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command { open: Some(dir), .. } => roadbed_benches::open_and_tell(&dir),
-        Command { args, open: None } => roadbed_benches::run(&args),
+        Command { start: Some(dir), .. } => roadbed_benches::start_and_tell(&dir),
+        Command { args, open: None, start: None } => roadbed_benches::run(&args),
     }
 }
 

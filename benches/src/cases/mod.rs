@@ -1,14 +1,15 @@
 //! What is measured.
 
+mod company;
 mod ingest;
 mod kills;
 mod latency;
 mod logs;
 mod metrics;
 mod null;
-mod readers;
 mod recovery;
 mod restart;
+mod retention;
 mod verify;
 mod wal_append;
 mod wal_open;
@@ -19,10 +20,13 @@ mod wal_sustained;
 mod wal_truncate;
 
 use anyhow::Result;
+use roadbed_messages::testing::ChainShape;
 
 use crate::bench::{Bench, Measured};
 use crate::input::{LARGE, SMALL};
+use company::{Company, Who};
 use ingest::Ingest;
+use retention::What;
 use wal_append::Append;
 use wal_open_scale::Cache;
 pub use wal_open_scale::open_and_tell;
@@ -56,7 +60,7 @@ pub(crate) const ALL: &[(&str, Run)] = &[
     ("ingest/small/c4", |bench| Ingest { committee: 4, shape: SMALL, qcs: [300, 1000] }.run(bench)),
     ("ingest/small/c20", |bench| Ingest { committee: 20, shape: SMALL, qcs: [300, 1000] }.run(bench)),
     ("ingest/small/c100", |bench| Ingest { committee: 100, shape: SMALL, qcs: [200, 600] }.run(bench)),
-    ("ingest/small/c20-readers", readers::run),
+    ("ingest/small/c20-readers", |bench| Company { who: Who::Readers, count: 64 }.run(bench)),
     ("ingest/null", null::run),
     ("ingest/large/c4", |bench| Ingest { committee: 4, shape: LARGE, qcs: [30, 80] }.run(bench)),
     ("ingest/large/c20", |bench| Ingest { committee: 20, shape: LARGE, qcs: [30, 80] }.run(bench)),
@@ -68,14 +72,32 @@ pub(crate) const ALL: &[(&str, Run)] = &[
     ("latency/c100", |bench| latency::run(bench, 100)),
     ("recovery/small", |bench| recovery::run(bench, SMALL, 400)),
     ("recovery/large", |bench| recovery::run(bench, LARGE, 200)),
+    ("recovery/1m-against-10k", |bench| retention::run(bench, What::Start, bench.pick(100_000, 1_000_000))),
+    ("memory/1m-against-10k", |bench| retention::run(bench, What::Memory, bench.pick(100_000, 1_000_000))),
     ("restart/worker", restart::run),
     ("restart/one-kill-a-second", kills::run),
     ("metrics/scrape", metrics::scrape),
+    ("scale/committee/c1000", |bench| Ingest { committee: 1000, shape: SMALL, qcs: [10, 40] }.run(bench)),
+    ("scale/block/16k", |bench| Ingest { committee: 20, shape: sized(16 * KIB), qcs: [100, 400] }.run(bench)),
+    ("scale/block/2m", |bench| Ingest { committee: 20, shape: sized(2048 * KIB), qcs: [4, 12] }.run(bench)),
+    ("scale/retention/1k", |bench| retention::run(bench, What::Start, 1000)),
+    ("scale/retention/100k", |bench| retention::run(bench, What::Start, 100_000)),
+    ("scale/subscribers/1", |bench| Company { who: Who::Subscribers, count: 1 }.run(bench)),
+    ("scale/subscribers/100", |bench| Company { who: Who::Subscribers, count: 100 }.run(bench)),
 ];
+
+/// Cases that run only when they are asked for by their whole id: they take minutes, and a large disk.
+pub(crate) const ON_REQUEST: &[(&str, Run)] =
+    &[("scale/retention/10m", |bench| retention::run(bench, What::Start, 10_000_000))];
+
+/// Ten blocks of this size a QC.
+const fn sized(block_bytes: usize) -> ChainShape {
+    ChainShape { txs_per_block: 64, tx_bytes: block_bytes / 64, ..SMALL }
+}
 
 /// All ids, for an error.
 pub(crate) fn ids() -> String {
-    ALL.iter().map(|(id, _)| *id).collect::<Vec<_>>().join(", ")
+    ALL.iter().chain(ON_REQUEST).map(|(id, _)| *id).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -84,9 +106,9 @@ mod tests {
 
     #[test]
     fn ids_are_unique() {
-        let mut ids: Vec<&str> = ALL.iter().map(|(id, _)| *id).collect();
+        let mut ids: Vec<&str> = ALL.iter().chain(ON_REQUEST).map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), ALL.len());
+        assert_eq!(ids.len(), ALL.len() + ON_REQUEST.len());
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn run(bench: &Bench, shape: ChainShape, qcs: usize) -> Result<Measur
         let needs =
             [read_all(&pieces)?, limits::hash(&input), limits::verify(&source.members.committee, &input)?];
         let needs = needs.map(|need| need.as_secs_f64() * 1e3);
-        rounds.push(Round::pair(ours, needs.iter().copied().fold(0.0, f64::max)));
+        // To verify is to hash and to check signatures, on the same cores; to read is the disk's part.
+        rounds.push(Round::pair(ours, f64::max(needs[0], needs[1] + needs[2])));
         read_ms.push(needs[0]);
         hash_ms.push(needs[1]);
         verify_ms.push(needs[2]);
@@ -64,7 +65,8 @@ pub(super) fn run(bench: &Bench, shape: ChainShape, qcs: usize) -> Result<Measur
         ("limit_hashes_ms", stats::median(&hash_ms).into()),
         ("limit_signatures_ms", stats::median(&verify_ms).into()),
     ]);
-    let limit = "the slowest of pread + CRC32C, SHA-256 and batched ed25519, each on all cores".to_owned();
+    let limit =
+        "the slower of pread + CRC32C, and SHA-256 then batched ed25519, each on all cores".to_owned();
     Ok(Measured { unit: Unit::Millis, limit, params, rounds })
 }
 
