@@ -70,6 +70,9 @@ impl LogOptions {
         if self.group_bytes_max < PAGE || self.pending_bytes_max < self.group_bytes_max {
             return refuse("group_bytes_max", "at least 4 KiB, and not above pending_bytes_max");
         }
+        if (1..PAGE).contains(&self.ahead_bytes) {
+            return refuse("ahead_bytes", "0, or at least 4 KiB: parts of a group are whole pages");
+        }
         if self.pool_segments == 0 {
             return refuse("pool_segments", "at least 1: the reserve");
         }

@@ -116,7 +116,8 @@ impl Worker {
             done.push((job.call, outcome));
             done_bytes += tx_bytes_in(job);
             undone_from += 1;
-            if done_bytes >= REPORT_BYTES_TARGET {
+            let next_bytes = batch.get(undone_from).map_or(0, tx_bytes_in);
+            if done_bytes + next_bytes >= REPORT_BYTES_TARGET {
                 report(Event::Verified(std::mem::take(&mut done)));
                 done_bytes = 0;
             }

@@ -1,10 +1,12 @@
 //! The scenarios of the design that State's decisions must hold, each under its number.
 
+use std::sync::Arc;
+
 use roadbed::Config;
 use roadbed::state::core::{Answer, Effect, Request};
-use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{Cause, WalStart};
 use roadbed_messages::api::{ActorKind, Error, WalKind};
+use roadbed_messages::{BlockNumber, FullCommitQc};
 
 use crate::world::{Setup, World, hash, small_bounds};
 
@@ -545,6 +547,14 @@ fn scenario_11_blocks_far_above_a_lost_block_log_are_not_taken_into_memory_all_a
     world.run();
     assert!(world.running.as_ref().unwrap().lost.is_some());
     assert_eq!(world.cursor_numbers(), [0, 0, 0, 0, 300]);
+
+    // A stale QC that claims to be as long as all of them opens no other way in.
+    let mut long = FullCommitQc::clone(&world.source.links[0].qc);
+    long.headers = long.headers.iter().cycle().take(300).cloned().collect();
+    let blocks = (1..300).map(|number| world.source.block(number).block().clone()).collect();
+    let stale = world.push_lie((Arc::new(long), blocks));
+    world.run();
+    assert_eq!((world.fate(stale), world.status().buffered_blocks), ("ok", 11));
 
     let calls: Vec<_> = (1..300).rev().map(|number| world.push_block(number)).collect();
     world.run();

@@ -30,14 +30,14 @@ impl RawFile {
     /// Makes a file of `bytes` for groups of up to `group_bytes_max`, all of its space written.
     pub fn create(path: &Path, bytes: u64, group_bytes_max: u64) -> Result<Self> {
         let group = usize::try_from(page_ceil(group_bytes_max))?;
-        let fill = Aligned::noise(FILL_BYTES);
+        let fill = Aligned::noise(FILL_BYTES)?;
         let bytes = bytes.max(group as u64).next_multiple_of(FILL_BYTES as u64);
         let file = File::create(path).with_context(|| format!("make {}", path.display()))?;
         for at in (0..bytes).step_by(FILL_BYTES) {
             file.write_all_at(fill.bytes(), at)?;
         }
         file.sync_all()?;
-        let noise = Aligned::noise(group);
+        let noise = Aligned::noise(group)?;
         let flags = i32::try_from((OFlags::DIRECT | OFlags::DSYNC).bits())?;
         let direct = OpenOptions::new().write(true).custom_flags(flags).open(path);
         // Some file systems open it so and refuse the first write.

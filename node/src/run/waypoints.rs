@@ -147,10 +147,11 @@ impl Waypoints {
         self.kept.push(Waypoint { app, qc: resumable(qc), acks: acks() });
         if self.kept.len() > KEPT_MAX {
             self.spacing *= 2;
+            // The first one stays: after pruning it is the only one at or below `first`.
             let mut nth = 0;
             self.kept.retain(|_| {
                 nth += 1;
-                nth % 2 == 0
+                nth % 2 == 1
             });
         }
     }

@@ -145,7 +145,11 @@ pub(crate) fn judge(
             let why = format!("(offset {at} says that everything below {durable_upto} had been durable)");
             return Err(damage(format!("the frame of entry {next} {why}"), stop.to_string()));
         }
-        Verdict::Torn(bytes) => tail.torn_bytes = bytes,
+        Verdict::Torn(bytes) => {
+            tail.torn_bytes = bytes;
+            // The group that was torn lies over it.
+            tail.footer = None;
+        }
         Verdict::Clean => tail.clean = true,
     }
     Ok(tail)

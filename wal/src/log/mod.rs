@@ -165,7 +165,8 @@ impl Log {
 
     /// Adds an entry; durable after the next [`Log::sync`]. Below the next index it is ignored.
     ///
-    /// Buffers only, unless more than `pending_bytes_max` waits: then it syncs first.
+    /// Buffers, unless more than `pending_bytes_max` waits: then it syncs first. Of a group of more than `ahead_bytes` it
+    /// hands parts to threads that write them, and waits for the disk where too many of them wait already.
     ///
     /// # Errors
     /// [`WalError::Gap`], [`WalError::KeyOrder`], [`WalError::TooLarge`], [`WalError::Poisoned`], or those of a sync.

@@ -169,6 +169,15 @@ fn a_reset_keeps_its_cursor() {
 }
 
 #[test]
+fn parts_of_a_group_that_are_no_whole_pages_are_refused() {
+    for ahead_bytes in [1, 100, 4095] {
+        let disk = Disk::new();
+        let refused = Log::create(disk.storage(), &disk.dir(), LogOptions { ahead_bytes, ..options() }, 0);
+        assert!(matches!(refused, Err(WalError::Options { name: "ahead_bytes", .. })));
+    }
+}
+
+#[test]
 fn a_second_owner_is_refused_and_a_foreign_log_too() {
     let disk = Disk::new();
     let log = disk.create(options(), 0);

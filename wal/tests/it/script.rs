@@ -73,7 +73,7 @@ pub(crate) struct Model {
     pub(crate) created: bool,
 }
 
-/// Small segments, and a second write in flight for every group of more than a page (where writes are direct).
+/// Small segments, and several writes in flight for every group of more than a page (where writes are direct).
 pub(crate) fn options() -> LogOptions {
     LogOptions { segment_bytes: 32 << 10, pool_segments: 2, ahead_bytes: 4096, ..LogOptions::new(STREAM) }
 }

@@ -81,10 +81,7 @@ impl Chain {
     /// Puts a QC that recovery read back into memory, after the one before it; it moves no cursor.
     pub fn hold_qc(&mut self, index: u64, qc: VerifiedQc) {
         let Range { start, end } = qc.range();
-        debug_assert!(
-            self.qcs.back().is_none_or(|(before, _)| *before == start),
-            "QCs in memory are consecutive"
-        );
+        assert!(self.qcs.back().is_none_or(|(before, _)| *before == start), "QCs in memory are consecutive");
         self.memory_bytes += qc.size_bytes() as u64;
         self.qcs.push_back((end, IndexedQc { index, qc }));
     }
@@ -176,9 +173,10 @@ impl Chain {
 
     /// The blocks of the contiguous run in memory from `from` on, in order.
     pub fn blocks_from(&self, from: BlockNumber) -> impl Iterator<Item = (BlockNumber, &VerifiedBlock)> {
-        // What is held of the contiguous run has no gap.
+        // Each has the number of its own place: were there ever a hole, whoever writes them would see it.
         let numbers = (self.blocks_first.max(from).0..=u64::MAX).map(BlockNumber);
-        numbers.zip(self.blocks(from..self.cursors.next_block))
+        let places = self.blocks.range(self.places(from..self.cursors.next_block));
+        numbers.zip(places).filter_map(|(number, block)| Some((number, block.as_ref()?)))
     }
 
     /// Blocks held above a gap.

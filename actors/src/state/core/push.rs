@@ -185,8 +185,9 @@ impl Core {
             }
             None => self.tally.qc(tally::STALE, 1),
         }
-        // What the pushed QC says of its own length is not verified when it was stale; its headers are counted.
-        let end = first.0.saturating_add(headers).min(self.cursors().next_qc.0);
+        // What the pushed QC says of its own length is not verified when it was stale: its headers are counted, and no block
+        // comes in that could not be pushed alone.
+        let end = first.0.saturating_add(headers).min(self.blocks_end().0);
         let mut numbers = (first.max(self.cursors().next_block).0..end).map(BlockNumber).peekable();
         let mut others: BTreeMap<HeaderHash, VerifiedBlock> = BTreeMap::new();
         let (pushed, mut accepted, mut duplicate) = (blocks.len() as u64, 0, 0);
