@@ -99,7 +99,7 @@ sim: ## The simulator on all cores for SECONDS_MAX seconds (240); SEED=n replays
 	$(CARGO) run --release --package roadbed-tests --bin sim
 
 .PHONY: mutants
-mutants: ## Changes of the core and the log that no fast test notices (.cargo/mutants.toml); SHARD=k/n takes a part (0/100), ARGS="-f FILE" one file
+mutants: ## Changes of the core and the log that no fast test notices (.cargo/mutants.toml); SHARD=k/n takes a part (0/100)
 	command -v cargo-mutants >/dev/null || $(CARGO) install --locked cargo-mutants
 	$(CARGO) mutants --shard $(SHARD) $(ARGS)
 
