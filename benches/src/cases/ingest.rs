@@ -7,7 +7,7 @@ use roadbed::{Config, RetentionPolicy, Stats};
 use roadbed_messages::testing::ChainShape;
 
 use crate::bench::{Bench, Measured, Round, Unit, params};
-use crate::input::{Source, blocks_in, stored_bytes};
+use crate::input::{Certified, Source, blocks_in, stored_bytes};
 use crate::limits::{self, RawFile, write_both};
 use crate::stats;
 use crate::store::{Store, runtime};
@@ -75,7 +75,8 @@ impl Ingest {
             runtime.block_on(Store::start_warm(&scratch.path().join("store"), &mut source, config))?;
 
         // A round that does not count: buffers grow to the size of groups.
-        runtime.block_on(store.ingest(&source.take(qcs), 32))?;
+        let input = source.take(qcs);
+        runtime.block_on(store.ingest(&input, in_flight_of(&input)?.min(32)))?;
 
         let (mut rounds, mut needs, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         let (mut sizes, mut in_flight) = ((0, 0), 0);
@@ -85,8 +86,7 @@ impl Ingest {
             let input = source.take(qcs);
             let blocks = blocks_in(&input) as f64;
             sizes = stored_bytes(&input);
-            let qc_bytes = (sizes.0 + sizes.1) / qcs as u64;
-            in_flight = usize::try_from(IN_FLIGHT_BYTES / qc_bytes.max(1))?.clamp(1, IN_FLIGHT_MAX);
+            in_flight = in_flight_of(&input)?;
             let (before, spent_before) = (store.roadbed.stats(), Spent::now());
             let took = runtime.block_on(store.ingest(&input, in_flight))?;
             spent.add(Spent::now().since(&spent_before));
@@ -140,6 +140,13 @@ impl Ingest {
         );
         Ok(Measured { unit: Unit::BlocksPerSecond, limit, params, rounds })
     }
+}
+
+/// How many QCs of an input may be on their way at once.
+fn in_flight_of(input: &[Certified]) -> Result<usize> {
+    let (qcs, blocks) = stored_bytes(input);
+    let qc_bytes = (qcs + blocks) / input.len() as u64;
+    Ok(usize::try_from(IN_FLIGHT_BYTES / qc_bytes.max(1))?.clamp(1, IN_FLIGHT_MAX))
 }
 
 fn mean(bytes: u64, groups: u64) -> u64 {

@@ -105,8 +105,10 @@ pub(crate) enum ChainCheckError {
 pub(crate) struct Checked {
     /// Blocks that were compared.
     pub(crate) blocks: u64,
-    /// Lines of the ack log that were compared.
+    /// Lines of the ack log that were compared, or found as an earlier check has compared them.
     pub(crate) acked: u64,
+    /// Where deriving began: at a waypoint, or at the first block.
+    pub(crate) derived_from: BlockNumber,
     /// The application's state at `next_block`.
     pub(crate) app: App,
     /// The last QC before `next_qc`.
@@ -246,6 +248,7 @@ impl Deriver {
         let Cursors { first, next_block, next_qc, .. } = self.cursors;
         let (begin, mut acks) = self.begin()?;
         let mut app = begin.as_ref().map_or_else(|| App::genesis(&self.plan), |begin| begin.app);
+        let derived_from = app.next;
         let mut last_qc = begin.map(|begin| begin.qc);
         let mut checkpoints = Checkpoints::new(last_qc.as_ref());
         self.waypoints.begin_at(app.next);
@@ -276,7 +279,7 @@ impl Deriver {
             Some(acks) => acks.finish()?,
             None => 0,
         };
-        Ok(Checked { blocks: 0, acked, app, last_qc, checkpoints, waypoints: self.waypoints })
+        Ok(Checked { blocks: 0, acked, derived_from, app, last_qc, checkpoints, waypoints: self.waypoints })
     }
 
     /// Where to begin, and the lines of the ack log from there on.

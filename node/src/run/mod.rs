@@ -268,8 +268,8 @@ impl<'a> Run<'a> {
                 output::note(&format!("the next chain check will take longer: {error}"));
             }
         }
-        let Checked { blocks, acked, app, .. } = &checked;
-        self.summary.check_held(*blocks, *acked, app.hash);
+        let Checked { blocks, acked, app, derived_from, .. } = &checked;
+        self.summary.check_held(*blocks, *acked, *derived_from, app.hash);
         if cursors.next_qc > self.plan.first_block() {
             output::note(&format!(
                 "chain check: {blocks} blocks and {acked} acknowledged hashes are what seed {} gives ({:.1} s)",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use roadbed::Stats;
-use roadbed_messages::AppHash;
 use roadbed_messages::api::{ActorKind, Cursors, Recovered, RunState, WorkerStatus};
+use roadbed_messages::{AppHash, BlockNumber};
 use serde::Serialize;
 
 /// The name of the format.
@@ -116,8 +116,10 @@ struct ChainCheck {
     ok: bool,
     /// Blocks that were compared, by the last check that held.
     checked_blocks: u64,
-    /// Lines of the ack log that were compared, likewise.
+    /// Lines of the ack log that were compared, likewise, or found as an earlier check has compared them.
     acked_checked: u64,
+    /// The block from which the chain was derived anew.
+    derived_from: u64,
 }
 
 impl Summary {
@@ -203,8 +205,13 @@ impl Summary {
     }
 
     /// The chain check held: what it compared, and the application's state.
-    pub(crate) fn check_held(&mut self, blocks: u64, acked: u64, hash: AppHash) {
-        self.chain_check = ChainCheck { ok: true, checked_blocks: blocks, acked_checked: acked };
+    pub(crate) fn check_held(&mut self, blocks: u64, acked: u64, derived_from: BlockNumber, hash: AppHash) {
+        self.chain_check = ChainCheck {
+            ok: true,
+            checked_blocks: blocks,
+            acked_checked: acked,
+            derived_from: derived_from.0,
+        };
         self.chain_hash = hash;
         self.check = CheckState::Held;
     }

@@ -129,10 +129,29 @@ fn a_start_goes_on_from_what_an_earlier_one_has_checked_and_finds_every_line_tha
     let again = pruned(&place, "0");
     assert_eq!(number(&again, "chain_check.acked_checked"), place.acked());
     assert_eq!(at(&again, "chain_check.ok"), true);
+    assert!(number(&again, "chain_check.derived_from") > 0, "{again}");
     let hash = text(&again, "chain_hash").to_owned();
 
-    // A line for a block that was pruned long ago, before what the check begins with.
+    // A line of a block that is there differs, or is for one that is not: what it begins with is as it was.
     let lines = std::fs::read_to_string(place.acks()).unwrap();
+    let (before, last) = lines.trim_end().rsplit_once('\n').unwrap();
+    let (newest, _) = last.split_once(' ').unwrap();
+    let beyond = number(&again, "next_block") + 5;
+    for (acks, told) in [
+        (format!("{before}\n{newest} {}\n", "5a".repeat(32)), "app hash 5a5a".to_owned()),
+        (
+            format!("{lines}{beyond} {}\n", "5a".repeat(32)),
+            format!("app hash of block {beyond} was acknowledged"),
+        ),
+    ] {
+        std::fs::write(place.acks(), acks).unwrap();
+        let mut command = place.run_acked();
+        command.args(["--txs", "1", "--tx-bytes", "1048576", "--blocks", "0"]);
+        let report = summary(&mut command, 9);
+        assert!(text(&report, "stop_reason").contains(&told), "{report}");
+    }
+
+    // A line for a block that was pruned long ago, before what the check begins with.
     let mut tampered: Vec<String> = lines.lines().map(ToOwned::to_owned).collect();
     tampered[3] = format!("3 {}", "5a".repeat(32));
     std::fs::write(place.acks(), tampered.join("\n") + "\n").unwrap();
@@ -145,6 +164,7 @@ fn a_start_goes_on_from_what_an_earlier_one_has_checked_and_finds_every_line_tha
     std::fs::write(place.acks(), &lines).unwrap();
     std::fs::remove_file(&waypoints).unwrap();
     let whole = pruned(&place, "0");
+    assert_eq!(number(&whole, "chain_check.derived_from"), 0);
     assert_eq!(number(&whole, "chain_check.acked_checked"), place.acked());
     assert_eq!(text(&whole, "chain_hash"), hash);
     std::fs::write(&waypoints, "{").unwrap();

@@ -3,7 +3,7 @@
 use crate::support::*;
 
 /// Every name of the summary, as programs outside rely on them.
-pub(crate) const NAMES: [&str; 39] = [
+pub(crate) const NAMES: [&str; 40] = [
     "schema",
     "result",
     "stop_reason",
@@ -37,6 +37,7 @@ pub(crate) const NAMES: [&str; 39] = [
     "chain_check.ok",
     "chain_check.checked_blocks",
     "chain_check.acked_checked",
+    "chain_check.derived_from",
     "chain_hash",
     "fsync_p50_us",
     "fsync_p99_us",
