@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use roadbed::store::StorePaths;
+use roadbed_messages::api::WalKind;
 use roadbed_messages::{BlockNumber, VerifiedQc, codec, verify_block, verify_qc};
 
 use super::archive::Header;
 use super::export::write_archive;
-use super::files::remove;
+use super::files::{real, remove};
 use super::mutate::{Extent, MutateArgs, Report, Seen, aside_name};
 use crate::exit::{Code, NodeError};
 
@@ -150,9 +152,22 @@ fn prove(seen: &Seen, number: BlockNumber) -> Result<VerifiedQc, NodeError> {
     Ok(qc)
 }
 
+/// A log's directory is the log's own: what is saved there would be in its way.
+fn outside_logs(paths: &StorePaths, aside: &Path) -> Result<(), NodeError> {
+    let in_a_log = |wal| real(aside).starts_with(real(&paths.log(wal)));
+    if WalKind::BOTH.into_iter().any(in_a_log) {
+        return Err(NodeError::Usage(format!(
+            "{} is in a log's own directory; name another one by --aside (nothing was changed)",
+            aside.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Saves a range of blocks with their QCs in `aside/`, or in the directory that was named instead.
 fn save(seen: &Seen, aside: Option<&Path>, name: &str, range: Range<u64>) -> Result<PathBuf, NodeError> {
     let aside = aside.map_or_else(|| seen.store.paths.aside(), Path::to_path_buf);
+    outside_logs(&seen.store.paths, &aside)?;
     let path = aside_name(&aside, name, ".archive")?;
     let header = Header::new(&seen.committee, BlockNumber(range.start), BlockNumber(range.end));
     match write_archive(&path, &header, &seen.qcs.reader(), seen.blocks.try_reader().as_ref()) {

@@ -443,6 +443,20 @@ fn a_cut_that_can_not_save_what_goes_changes_nothing_and_saves_it_elsewhere_when
 }
 
 #[test]
+fn nothing_is_set_aside_in_a_log_of_its_own() {
+    let place = Place::with_blocks(100);
+    let before = snapshot(&place.dir());
+    for log in ["qcs", "blocks/saved"] {
+        let aside = place.dir().join(log);
+        let mut command = tool("truncate", &place.dir(), &["--before", "50", "--yes", "--aside"]);
+        let output = output(command.arg(&aside));
+        assert_eq!(code(&output), 2, "{}", stderr(&output));
+        assert!(stderr(&output).contains("--aside"), "{}", stderr(&output));
+        assert!(before == snapshot(&place.dir()), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn a_rollback_that_ended_between_the_logs_is_completed_by_the_next_start() {
     let place = Place::with_blocks(100);
     let committee = roadbed_messages::testing::committee(1, 4).committee;
