@@ -70,7 +70,8 @@ FUZZ_BIN := fuzz/target/$(FUZZ_HOST)/release
 
 .PHONY: fuzz
 fuzz: ## Fuzzing for SECONDS_MAX (3600) from SEED, all targets or TARGET=; INPUT=file replays one
-	@RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --quiet --release --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST)
+	@RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --quiet --release --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST) \
+		--target-dir fuzz/target
 ifdef INPUT
 	$(FUZZ_BIN)/$(TARGET) $(INPUT)
 else
@@ -81,8 +82,8 @@ else
 		$(FUZZ_BIN)/$$target -seed=$(or $(SEED),0) -max_total_time=$$(( $(SECONDS_MAX) / $(words $(TARGET)) )) \
 			-timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096 -print_final_stats=1 -verbosity=0 \
 			-artifact_prefix=fuzz/artifacts/$$target- fuzz/target/corpus/$$target fuzz/corpus/$$target || { \
-			failed=yes; found=$$(ls -t fuzz/artifacts/$$target-* | head -1); \
-			echo "== $$target fails; replay it: make fuzz TARGET=$$target INPUT=$$found"; }; \
+			failed=yes; found=$$(ls -t fuzz/artifacts/ | grep -m 1 "^$$target-"); \
+			echo "== $$target fails$${found:+; replay it: make fuzz TARGET=$$target INPUT=fuzz/artifacts/$$found}"; }; \
 	done; test -z "$$failed"
 endif
 
