@@ -52,6 +52,8 @@ pub struct Report {
     pub memory_bytes_max: u64,
     /// The process' resident memory at its highest so far, the simulated disk and its forks included.
     pub resident_bytes_max: u64,
+    /// The same when the last round had ended, with its disks gone.
+    pub resident_bytes_after: u64,
 }
 
 impl Report {
@@ -70,13 +72,14 @@ impl Report {
         self.longest_stall = self.longest_stall.max(other.longest_stall);
         self.memory_bytes_max = self.memory_bytes_max.max(other.memory_bytes_max);
         self.resident_bytes_max = self.resident_bytes_max.max(other.resident_bytes_max);
+        self.resident_bytes_after = other.resident_bytes_after;
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seeds, faults, restarts, blocks, acknowledged, forks, .. } = self;
-        let Self { longest_stall, memory_bytes_max, resident_bytes_max, .. } = self;
+        let Self { longest_stall, memory_bytes_max, resident_bytes_max, resident_bytes_after, .. } = self;
         match seeds.as_slice() {
             [seed] => write!(f, "seed {seed}: ")?,
             seeds => write!(f, "{} seeds: ", seeds.len())?,
@@ -84,9 +87,10 @@ impl fmt::Display for Report {
         write!(
             f,
             "{blocks} blocks, {acknowledged} acknowledged, {forks} forks recovered, nothing lost, longest stall {} ms, at \
-             most {memory_bytes_max} bytes in memory, the process at most {} MiB; restarts: {}; faults: {}",
+             most {memory_bytes_max} bytes in memory, the process at most {} MiB and {} MiB afterwards; restarts: {}; faults: {}",
             longest_stall.as_millis(),
             resident_bytes_max >> 20,
+            resident_bytes_after >> 20,
             counts(restarts),
             counts(faults)
         )
@@ -98,11 +102,13 @@ fn counts(by_kind: &BTreeMap<impl fmt::Display, u64>) -> String {
     format!("{} ({})", by_kind.values().sum::<u64>(), counts.join(", "))
 }
 
-/// The peak of this process' resident memory, as the kernel tells it; 0 where it does not.
-fn resident_bytes_max() -> u64 {
+/// This process' resident memory, as the kernel tells it: `VmHWM`, the highest so far, or `VmRSS`, now; 0 where it does
+/// not.
+fn resident_bytes(what: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib =
-        text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix(what)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse().ok()
+    });
     kib.unwrap_or(0_u64) << 10
 }
 
@@ -202,19 +208,24 @@ pub async fn round(seed: u64, duration: Duration) -> Report {
 
     // Once more from the disk.
     let roadbed = builder(&members, &disk).start().await.expect("what was closed opens");
-    assert!(roadbed.recovered().next_block >= pushed, "{:?} after {pushed}", roadbed.recovered());
+    // A push that was on its way when the peers ended may have come in after the question.
+    let recovered = roadbed.recovered().next_block;
+    assert!(recovered >= pushed, "{recovered} after {pushed}");
     application::check_stream(&roadbed, seed, &members).await;
     roadbed.shutdown().await.expect("it still runs");
+    let resident_bytes_max = resident_bytes("VmHWM");
+    drop(disk);
     Report {
         seeds: vec![seed],
         faults: by_kind,
         restarts,
-        blocks: pushed.0,
+        blocks: recovered.0,
         acknowledged,
         forks,
         longest_stall,
         memory_bytes_max,
-        resident_bytes_max: resident_bytes_max(),
+        resident_bytes_max,
+        resident_bytes_after: resident_bytes("VmRSS"),
     }
 }
 
