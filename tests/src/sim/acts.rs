@@ -345,7 +345,7 @@ impl World {
             }
             Act::SlowDisk => self.slow_until = self.now + Duration::from_secs(1 + self.luck.below(4)),
             Act::StuckDisk => {
-                let long = self.luck.pick(&[1500, 3000, 12_000]);
+                let long = self.luck.pick(&[1500, 3000, 12_000, 12_000]);
                 self.stuck.insert(wal.name(), Duration::from_millis(long));
             }
             Act::ThreadPanic => {
@@ -507,6 +507,10 @@ impl World {
         self.ledger.gap |= case == Some("11");
         self.ledger.marker_damaged |= case == Some("marker");
         self.ledger.rotten |= act == Act::BitRot;
+        if running {
+            // Somebody wants what has rotted.
+            (0..12).for_each(|_| self.get());
+        }
     }
 
     /// Remembers what the logs hold now, for a backup that is put back later.
@@ -547,6 +551,7 @@ impl World {
         let target = self.everything_comes_through();
         self.pass(Duration::from_secs(3));
         self.check_nobody_waits();
+        self.check_healthy();
         self.ends_in_order(target);
         self.pass(Duration::from_secs(8));
         let recovered = self.process.as_ref().and_then(|process| process.running.clone());

@@ -314,7 +314,10 @@ impl World {
                 assert!(!needed || need.number >= now.next_block);
             }
             (Request::NextBlock, Answer::Cursors(cursors)) => assert_eq!(*cursors, now),
-            (Request::GetStatus, Answer::Status(status)) => assert_eq!(status.cursors, now),
+            (Request::GetStatus, Answer::Status(status)) => {
+                assert_eq!(status.cursors, now);
+                self.check_status(status);
+            }
             (Request::PruneBefore(_), Answer::Pruned(pruned)) => {
                 assert!(pruned.start <= pruned.end && pruned.end <= now.first, "{pruned:?}: {now:?}");
                 self.ledger.pruned = self.ledger.pruned.max(pruned.end.0);

@@ -10,7 +10,7 @@ use super::script::Act;
 const RECONCILE: [&str; 12] = ["1", "2a", "2b", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
 
 /// The rows of the failure table, as they were seen to end.
-const FAILURES: [&str; 19] = [
+const FAILURES: [&str; 24] = [
     "crash: everything acknowledged is there",
     "crash inside recovery",
     "panic in a handler: restarted",
@@ -23,6 +23,11 @@ const FAILURES: [&str; 19] = [
     "a hung verifier is replaced",
     "write or sync error: restarted",
     "disk full: goes on by itself",
+    "disk full: the QC log",
+    "disk full: the block log",
+    "disk full: both logs",
+    "disk full: the status says so",
+    "little free space is told",
     "corruption at open: refused",
     "corruption while serving: not served",
     "invalid input: refused",

@@ -25,6 +25,7 @@ mod process;
 mod recover;
 mod script;
 mod shrink;
+mod space;
 mod tales;
 mod workers;
 mod world;

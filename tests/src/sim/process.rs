@@ -1,6 +1,6 @@
 //! One process: State's core, and the workers' lives with what they are at.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use roadbed::sim::{LogLife, Parts, Record};
 use roadbed::state::core::{Core, Request};
 use roadbed::supervision::Fault;
 use roadbed_messages::api::workers::{CallId, Cause, Event, Generation, VerifyJob, WalOrder, WalStart};
-use roadbed_messages::api::{Cursors, Recovered, StopReason};
+use roadbed_messages::api::{Cursors, Recovered, StopReason, WalKind};
 use roadbed_messages::{VerifiedBlock, VerifiedQc};
 use roadbed_wal::sim::{Failure, SimStorage};
 
@@ -58,6 +58,10 @@ pub(super) struct Process {
     pub(super) wake_at: Option<Duration>,
     /// What its workers' failures come to.
     pub(super) excuses: Excuses,
+    /// What it was told of the free space last.
+    pub(super) free_bytes: Option<u64>,
+    /// Logs that died for want of space, and have made nothing durable since.
+    pub(super) full: BTreeSet<WalKind>,
     /// App hashes that were granted, by block.
     pub(super) granted: Vec<(u64, roadbed_messages::AppHash)>,
 }

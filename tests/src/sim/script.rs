@@ -179,7 +179,7 @@ const FAULTS: [(Act, u64); 29] = [
     (Act::ShortWrite, 8),
     (Act::DiskFull, 4),
     (Act::SlowDisk, 3),
-    (Act::StuckDisk, 5),
+    (Act::StuckDisk, 8),
     (Act::ThreadPanic, 8),
     (Act::PanicWithin, 6),
     (Act::ActorPanic, 8),
@@ -219,8 +219,12 @@ pub fn script(seed: u64, steps: usize) -> Vec<Step> {
     let rarity = luck.pick(&[8, 12, 20, 40]);
     let hurry = luck.pick(&[1, 4, 20]);
     let mut steps_left: Vec<Step> = Vec::with_capacity(steps);
-    for _ in 0..steps {
-        let act = if !faults.is_empty() && luck.one_in(rarity) {
+    // In the very first writes of a store.
+    let early = luck.one_in(3).then(|| luck.index(16));
+    for at in 0..steps {
+        let act = if early == Some(at) {
+            Act::PowerLossWithin
+        } else if !faults.is_empty() && luck.one_in(rarity) {
             draw(&mut luck, &faults)
         } else {
             draw(&mut luck, &WORK)

@@ -358,6 +358,8 @@ impl World {
         let (now, policy) = (self.now, self.config.restart.clone());
         let Some(process) = &mut self.process else { return };
         if process.core.counts(report) {
+            self.notice_full(report);
+            let Some(process) = &mut self.process else { return };
             let clock = process.clock(now);
             process.excuses.now(clock);
             process.excuses.reported(*actor, event, process.running.is_none(), &policy);

@@ -1,6 +1,6 @@
 //! The world: an agenda of what happens when, one process at a time, and everybody around it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,6 +82,10 @@ pub(super) enum Happening {
     PrunerLooks {
         process: u64,
         generation: Generation,
+    },
+    /// The free space was looked at.
+    Space {
+        process: u64,
     },
 }
 
@@ -258,6 +262,7 @@ impl World {
             }
             Happening::Beat { process } => self.beat(process),
             Happening::PrunerLooks { process, generation } => self.pruner_looks(process, generation),
+            Happening::Space { process } => self.sample_space(process),
         }
     }
 
@@ -313,12 +318,17 @@ impl World {
             shutting_down: false,
             wake_at: None,
             excuses: Excuses::default(),
+            free_bytes: None,
+            full: BTreeSet::new(),
             granted: Vec::new(),
         });
         self.ledger.refusable = before;
         self.application.reported = self.chain.first_block;
         self.input(Input::Begin);
         self.after(self.config.beat_interval, Happening::Beat { process: number });
+        if !self.in_memory {
+            self.after(Duration::ZERO, Happening::Space { process: number });
+        }
     }
 
     /// The embedder tries again later, unless the store is beyond repair: then it begins anew.
