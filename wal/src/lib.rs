@@ -2,7 +2,7 @@
 //!
 //! What it promises:
 //!
-//! 1. What [`Log::sync`] acknowledged is there after a crash, byte for byte; entries come back contiguous and in order;
+//! 1. What [`Log::sync`] or [`Log::settle`] acknowledged is there after a crash, byte for byte; entries come back contiguous and in order;
 //!    what was cut never comes back. A group is not atomic: any prefix of it may come back.
 //! 2. A torn tail is repaired by itself and reported ([`Facts::torn_bytes`]). Damage to what had been durable is never
 //!    repaired in silence: opening refuses.
@@ -21,7 +21,6 @@ mod entry;
 mod error;
 mod format;
 mod judge;
-mod lane;
 mod log;
 mod names;
 mod options;
@@ -39,6 +38,7 @@ pub mod sim;
 mod storage;
 mod survey;
 mod verify;
+mod writer;
 
 pub use entry::{Appended, Entry, EntryRef, StoredEntry};
 pub use error::WalError;

@@ -10,10 +10,10 @@ use crate::format::footer::footer_bytes_max;
 use crate::format::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::format::table::Record;
 use crate::format::{PAGE, PAGE_BYTES, copy_crc32c, page_ceil};
-use crate::lane::Part;
+use crate::writer::{PARTS_MAX, Part};
 
-/// Buffers that are kept for the next groups, so that their memory is touched once.
-const SPARE_BUFFERS: usize = 4;
+/// Buffers that are kept for the next groups, so that their memory is touched once: as many as are in use at most.
+const SPARE_BUFFERS: usize = PARTS_MAX + 2;
 
 /// Room that entries leave in a segment for one of the log's own marks, so that the front can move on a full disk.
 const MARK_ROOM: u64 = PAGE;
@@ -55,7 +55,7 @@ impl Cursor {
     }
 }
 
-/// Frames that are written and acknowledged together.
+/// Frames that become durable together.
 #[derive(Debug)]
 pub(crate) struct Group {
     /// Whether it starts a new segment.
@@ -162,7 +162,7 @@ impl Group {
         let offset = self.at.offset + self.sent;
         self.sent += whole as u64;
         self.finished = self.buffer.len();
-        Part { buffer, offset }
+        Part { buffer, offset, last: false }
     }
 
     /// Bytes of frames, without the padding after them.
@@ -194,13 +194,13 @@ pub(crate) struct Pending {
     spare: Vec<AlignedBuffer>,
     segment_bytes: u64,
     group_bytes_max: u64,
-    /// Where the durable part of the segment that is being written ends.
-    durable: Cursor,
+    /// Where the groups end that are durable or on their way.
+    end: Cursor,
 }
 
 impl Pending {
-    pub(crate) fn new(segment_bytes: u64, group_bytes_max: u64, durable: Cursor) -> Self {
-        Self { groups: VecDeque::new(), spare: Vec::new(), segment_bytes, group_bytes_max, durable }
+    pub(crate) fn new(segment_bytes: u64, group_bytes_max: u64, end: Cursor) -> Self {
+        Self { groups: VecDeque::new(), spare: Vec::new(), segment_bytes, group_bytes_max, end }
     }
 
     /// Bytes that wait.
@@ -220,7 +220,7 @@ impl Pending {
         let bytes = frame::frame_bytes(frame.length);
         let (at, here, entries) = match self.groups.back() {
             Some(last) => (last.at, last.bytes(), last.records.len() as u64),
-            None => (self.durable, 0, 0),
+            None => (self.end, 0, 0),
         };
         let joins = !self.groups.is_empty()
             && here + bytes <= self.group_bytes_max
@@ -250,18 +250,17 @@ impl Pending {
         self.groups.front().is_some_and(|group| group.sent > 0)
     }
 
-    /// Takes note that the first group is durable.
-    pub(crate) fn landed(&mut self) {
-        if let Some(group) = self.groups.pop_front() {
-            self.durable = group.at.after(group.bytes(), group.records.len() as u64);
-            self.recycle(group);
-        }
+    /// Takes out the first group, which is on its way from now on.
+    pub(crate) fn take_first(&mut self) -> Option<Group> {
+        let group = self.groups.pop_front()?;
+        self.end = group.at.after(group.bytes(), group.records.len() as u64);
+        Some(group)
     }
 
-    /// Takes note that the durable part ends elsewhere, and plans what waits anew.
-    pub(crate) fn moved(&mut self, durable: Cursor) {
-        self.durable = durable;
-        let mut at = durable;
+    /// Takes note that the end is elsewhere, and plans what waits anew.
+    pub(crate) fn moved(&mut self, end: Cursor) {
+        self.end = end;
+        let mut at = end;
         for group in &mut self.groups {
             let (bytes, entries) = (group.bytes(), group.records.len() as u64);
             group.roll = !at.is_start() && !at.fits(bytes, entries, self.segment_bytes);
@@ -302,10 +301,7 @@ impl Pending {
     }
 
     fn recycle(&mut self, group: Group) {
-        debug_assert!(
-            group.sent == 0 || self.durable.offset > group.at.offset,
-            "written ahead, then dropped"
-        );
+        debug_assert!(group.sent == 0, "written ahead, then dropped");
         self.keep_buffer(group.buffer);
     }
 

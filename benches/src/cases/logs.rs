@@ -41,14 +41,31 @@ pub(super) fn create_warm(dir: &Path, options: LogOptions) -> Result<Log> {
     Ok(log)
 }
 
-/// Adds so many entries with this payload and makes them durable.
-pub(super) fn append_group(log: &mut Log, payload: &[u8], entries: usize) -> Result<()> {
+/// When the caller of a group goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// When the group is durable.
+    Each,
+    /// As soon as there is room: one group is written while the next is put together.
+    Stream,
+}
+
+/// Adds so many entries with this payload, as one group.
+pub(super) fn put_group(log: &mut Log, payload: &[u8], entries: usize, pace: Pace) -> Result<()> {
     for _ in 0..entries {
         let index = log.range().end;
         log.append(index, Entry { key: index, digest: index, payload })?;
     }
-    log.sync()?;
+    match pace {
+        Pace::Each => log.sync()?,
+        Pace::Stream => log.submit()?,
+    };
     Ok(())
+}
+
+/// Adds so many entries with this payload and makes them durable.
+pub(super) fn append_group(log: &mut Log, payload: &[u8], entries: usize) -> Result<()> {
+    put_group(log, payload, entries, Pace::Each)
 }
 
 /// Appends groups until so many entries were added.

@@ -26,6 +26,7 @@ use crate::bench::{Bench, Measured};
 use crate::input::{LARGE, SMALL};
 use company::{Company, Who};
 use ingest::Ingest;
+use logs::Pace;
 use retention::What;
 use wal_append::Append;
 use wal_open_scale::Cache;
@@ -36,14 +37,18 @@ pub(crate) type Run = fn(&Bench) -> Result<Measured>;
 
 const KIB: usize = 1024;
 
+const SMALL_GROUPS: Append = Append { entry_bytes: KIB, entries: 64, pairs: [40, 100] };
+const LARGE_GROUPS: Append = Append { entry_bytes: 300 * KIB, entries: 8, pairs: [10, 25] };
+
 /// Every case, in the order in which they run. Programs outside know the ids.
 pub(crate) const ALL: &[(&str, Run)] = &[
     ("wal/append/1k-sync1", |bench| Append { entry_bytes: KIB, entries: 1, pairs: [50, 150] }.run(bench)),
-    ("wal/append/1k-sync64", |bench| Append { entry_bytes: KIB, entries: 64, pairs: [40, 100] }.run(bench)),
-    ("wal/append/300k-sync8", |bench| {
-        Append { entry_bytes: 300 * KIB, entries: 8, pairs: [10, 25] }.run(bench)
-    }),
-    ("wal/append/300k-sync8-sustained", wal_sustained::run),
+    ("wal/append/1k-sync64", |bench| SMALL_GROUPS.run(bench)),
+    ("wal/append/1k-sync64-stream", |bench| SMALL_GROUPS.stream(bench)),
+    ("wal/append/300k-sync8", |bench| LARGE_GROUPS.run(bench)),
+    ("wal/append/300k-sync8-stream", |bench| LARGE_GROUPS.stream(bench)),
+    ("wal/append/300k-sync8-sustained", |bench| wal_sustained::run(bench, Pace::Each)),
+    ("wal/append/300k-sync8-sustained-stream", |bench| wal_sustained::run(bench, Pace::Stream)),
     ("wal/open/1m-entries", wal_open::run),
     ("wal/open/1m-against-10k-warm", |bench| wal_open_scale::open(bench, Cache::Warm)),
     ("wal/open/1m-against-10k-cold", |bench| wal_open_scale::open(bench, Cache::Cold)),

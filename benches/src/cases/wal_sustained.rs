@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::logs;
+use super::logs::{self, Pace};
 use crate::bench::{Bench, Measured, Round, Unit, params};
 use crate::limits::RawFile;
 use crate::stats;
@@ -22,7 +22,7 @@ const CUT_EVERY: u64 = 144;
 const RAW_BYTES: u64 = 256 << 20;
 
 /// Measures it.
-pub(super) fn run(bench: &Bench) -> Result<Measured> {
+pub(super) fn run(bench: &Bench, pace: Pace) -> Result<Measured> {
     let total_bytes: u64 = bench.pick(1 << 30, 8 << 30);
     let scratch = bench.scratch("sustained")?;
     // It begins as any log does: its first segments were never written.
@@ -35,13 +35,14 @@ pub(super) fn run(bench: &Bench) -> Result<Measured> {
         let ours = Instant::now();
         for _ in 0..GROUPS {
             let began = Instant::now();
-            logs::append_group(&mut log, &payload, ENTRIES)?;
+            logs::put_group(&mut log, &payload, ENTRIES, pace)?;
             groups_us.push(began.elapsed().as_secs_f64() * 1e6);
             let range = log.range();
             if range.end - range.start >= RETAINED + CUT_EVERY {
                 log.truncate_before(range.end - RETAINED)?;
             }
         }
+        log.settle()?;
         let ours = ours.elapsed().as_secs_f64();
         rounds_s.push(ours);
         let limit = Instant::now();

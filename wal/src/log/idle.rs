@@ -7,7 +7,7 @@ use super::{Log, cursor};
 use crate::buffer::AlignedBuffer;
 use crate::error::WalError;
 use crate::format::frame::{FrameKind, frame_bytes};
-use crate::pending::{Frame, Group};
+use crate::pending::Frame;
 use crate::publish::{leave_free, make_space};
 use crate::storage::{StorageFile, SyncPoint, open_for_groups, write_durably};
 
@@ -33,7 +33,7 @@ impl Log {
     /// # Errors
     /// [`WalError::Poisoned`], or a failed write of the mark, which poisons.
     pub fn idle(&mut self) -> Result<bool, WalError> {
-        self.check_poison()?;
+        self.settle()?;
         if !self.pending.groups.is_empty() {
             return Ok(false);
         }
@@ -72,9 +72,7 @@ impl Log {
             return Ok(false);
         }
         let frame = Frame { kind: FrameKind::Mark, index, key: 0, digest: 0, length: 0 };
-        let mut group = Group::of_mark(at, frame, &[]);
-        self.write_group(&mut group)?;
-        self.replan();
+        self.write_mark(frame, &[])?;
         Ok(true)
     }
 

@@ -1,15 +1,16 @@
 //! The log: one owner, one writer.
 //!
 //! ```text
-//! append ──▶ pending groups ──sync──▶ active segment ──full──▶ footer, publish the next
-//!                                        │
-//! truncate_before ──▶ trim mark ─────────┘──▶ retire whole segments ──▶ limbo (readers) ──▶ pool
+//! append ──▶ pending groups ──submit, sync──▶ writer ──▶ active segment ──full──▶ footer, publish the next
+//!                                                          │
+//! truncate_before ──▶ trim mark ───────────────────────────┘──▶ retire whole segments ──▶ limbo (readers) ──▶ pool
 //! truncate_after, reset, repair ──▶ publish a segment that ends its predecessor earlier
 //! ```
 
 mod end;
 mod idle;
 mod retire;
+mod roll;
 mod sync;
 mod truncate;
 
@@ -25,7 +26,6 @@ use crate::format::frame::FrameKind;
 use crate::format::header::{Header, SegmentKind};
 use crate::format::{PAGE, copy_crc32c, crc32c};
 use crate::judge::{Facts, Judged, State};
-use crate::lane::Lanes;
 use crate::options::LogOptions;
 use crate::pending::{Cursor, Frame, Pending};
 use crate::pool::Pool;
@@ -34,6 +34,7 @@ use crate::reader::Reader;
 use crate::segment::Handles;
 use crate::shared::{Active, Shared, View};
 use crate::storage::{LockGuard, Storage, StorageFile, open_for_groups};
+use crate::writer::Writer;
 
 /// A write-ahead log, open for appending. It has one owner; readers are made with [`Log::reader`].
 ///
@@ -51,6 +52,9 @@ pub struct Log {
     /// The active segment, open for durable writes.
     file: Arc<dyn StorageFile>,
     pending: Pending,
+    /// Groups that were handed to the writer and are not known to be durable, oldest first.
+    in_flight: VecDeque<sync::InFlight>,
+    writer: Writer,
     /// The footer that was written after the active segment's last group, if a roll stopped half-way.
     footer: Option<Footer>,
     /// Whether something after the last group says that it is durable.
@@ -72,8 +76,6 @@ pub struct Log {
     poison: Option<Arc<WalError>>,
     /// Set while an entry is copied in: still set afterwards, the caller's function has panicked.
     filling_entry: bool,
-    /// More writes in flight.
-    lanes: Lanes,
     /// Last, so that everything else is closed before another owner can come.
     lock: Arc<dyn LockGuard>,
 }
@@ -115,7 +117,7 @@ impl Log {
         self.shared.view().first..self.next
     }
 
-    /// The index after the last durable entry.
+    /// The index after the last durable entry, as far as [`Log::submit`], [`Log::settle`] or [`Log::sync`] have learned.
     #[must_use]
     pub fn durable_next(&self) -> u64 {
         self.shared.view().next()
@@ -124,7 +126,13 @@ impl Log {
     /// The key of the last entry, durable or not.
     #[must_use]
     pub fn last_key(&self) -> Option<u64> {
-        self.pending.last_key().or_else(|| self.shared.view().last_key())
+        self.unsynced_key().or_else(|| self.shared.view().last_key())
+    }
+
+    /// The key of the last entry that is not known to be durable.
+    fn unsynced_key(&self) -> Option<u64> {
+        let in_flight = || self.in_flight.iter().rev().find_map(sync::InFlight::last_key);
+        self.pending.last_key().or_else(in_flight)
     }
 
     /// Bytes of all segments up to their ends.
@@ -163,7 +171,8 @@ impl Log {
         Reader::new(self.shared.clone())
     }
 
-    /// Adds an entry; durable after the next [`Log::sync`]. Below the next index it is ignored.
+    /// Adds an entry; durable after the next [`Log::sync`], or [`Log::submit`] and [`Log::settle`]. Below the next index
+    /// it is ignored.
     ///
     /// Buffers, unless more than `pending_bytes_max` waits: then it syncs first. Of a group of more than `ahead_bytes` it
     /// hands parts to threads that write them, and waits for the disk where too many of them wait already.
@@ -215,7 +224,7 @@ impl Log {
             Ok(length) if length <= max && index < u64::MAX => length,
             _ => return Err(WalError::TooLarge { index, bytes: len as u64, max: u64::from(max) }),
         };
-        let floor = self.pending.last_key().or_else(|| self.shared.view().key_floor());
+        let floor = self.unsynced_key().or_else(|| self.shared.view().key_floor());
         if let Some(last) = floor.filter(|last| key < *last) {
             return Err(WalError::KeyOrder { index, key, last });
         }
@@ -373,6 +382,8 @@ impl Log {
             shared,
             header,
             file,
+            in_flight: VecDeque::new(),
+            writer: Writer::default(),
             footer: None,
             covered: true,
             next,
@@ -385,7 +396,6 @@ impl Log {
             sequence,
             poison: None,
             filling_entry: false,
-            lanes: Lanes::default(),
             lock: lock.into(),
         }
     }

@@ -1,44 +1,32 @@
-//! Group commit, and rolling to the next segment.
+//! Group commit: handing over, waiting, taking note.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::panic::resume_unwind;
 
-use super::{Log, cursor, salt};
+use super::{Log, cursor};
 use crate::error::WalError;
-use crate::format::PAGE;
-use crate::format::footer::{self, Footer, FooterKind, Summary};
-use crate::format::header::{Header, Predecessor, SegmentKind, TablePlace};
 use crate::format::table::Record;
-use crate::lane::Part;
-use crate::pending::{Ahead, Group};
-use crate::publish::{Failure, publish};
-use crate::segment::{Sealed, Table};
-use crate::shared::Active;
-use crate::storage::{SyncPoint, write_durably};
+use crate::pending::{Ahead, Frame, Group};
+use crate::writer::{Job, News, PARTS_MAX, Part, Room};
 
-/// How the last segment is ended when the next one is published.
-pub(super) struct Ending {
-    pub(super) sealed: Sealed,
-    /// Where the sealed segment's table is, as the next header will say.
-    pub(super) place: TablePlace,
-    /// The pages of that table, where they go into the next segment.
-    pub(super) pages: Vec<u8>,
+/// A group that was handed over, as readers will see it.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    /// In the active segment.
+    offset: u64,
+    end_offset: u64,
+    records: Vec<Record>,
+    tail: u32,
 }
 
-/// What the next segment is.
-pub(super) struct Next {
-    pub(super) kind: SegmentKind,
-    pub(super) base_index: u64,
-    pub(super) trim_index: u64,
-    pub(super) salt: u64,
-    pub(super) sequence: u64,
-    /// Whether the reserve may be taken for it.
-    pub(super) urgent: bool,
+impl InFlight {
+    pub(super) fn last_key(&self) -> Option<u64> {
+        self.records.last().map(|record| record.key)
+    }
 }
 
 impl Log {
     /// Makes everything that was appended durable, in as few writes as possible, and answers the index after the last
-    /// durable entry.
+    /// durable entry. With nothing on its way, it writes on the caller's thread.
     ///
     /// A failure before anything was written (no space for the next segment) leaves the entries waiting: sync again. Any
     /// other poisons the instance.
@@ -46,26 +34,111 @@ impl Log {
     /// # Errors
     /// [`WalError::Poisoned`], or what the storage says.
     pub fn sync(&mut self) -> Result<u64, WalError> {
+        self.hand_over_all(false)?;
+        self.settle()
+    }
+
+    /// Sends everything that was appended on its way to the disk, by a thread of the log's own, and answers the index
+    /// after the last durable entry so far. Appending can go on meanwhile; whatever else is called but reads and
+    /// [`Log::submit`] waits first as [`Log::settle`] does.
+    ///
+    /// One group is being written, at most, and one more ready to be: a third waits here until the first is durable.
+    /// With nothing to send, it answers at once what has become durable meanwhile.
+    ///
+    /// A failure is told by the next call that meets it. After it nothing is written that was sent later, and nothing of
+    /// either becomes durable.
+    ///
+    /// # Errors
+    /// As [`Log::sync`].
+    pub fn submit(&mut self) -> Result<u64, WalError> {
+        self.hand_over_all(true)?;
+        Ok(self.durable_next())
+    }
+
+    /// Waits until everything that was sent on its way is durable, and answers the index after the last durable entry.
+    ///
+    /// # Errors
+    /// As [`Log::sync`].
+    pub fn settle(&mut self) -> Result<u64, WalError> {
         self.check_poison()?;
-        while let Some(group) = self.pending.groups.front() {
-            if group.roll {
+        self.wait_for(Room::EMPTY)?;
+        Ok(self.durable_next())
+    }
+
+    /// Hands over all groups that wait; unless `now`, [`Log::settle`] follows.
+    fn hand_over_all(&mut self, now: bool) -> Result<(), WalError> {
+        self.check_poison()?;
+        self.take_note()?;
+        while let Some(first) = self.pending.groups.front() {
+            if first.roll {
+                self.settle()?;
                 let first = self.shared.view().first;
                 self.roll(first, false)?;
             }
-            self.write_first_group()?;
+            let now = now || self.pending.groups.len() > 1;
+            self.hand_over_first(now)?;
         }
-        Ok(self.shared.view().next())
+        Ok(())
     }
 
-    fn write_first_group(&mut self) -> Result<(), WalError> {
-        let Some(mut group) = self.pending.groups.pop_front() else {
-            return Ok(());
-        };
-        let written = self.write_group(&mut group);
-        self.pending.groups.push_front(group);
-        written?;
-        self.pending.landed();
+    fn hand_over_first(&mut self, now: bool) -> Result<(), WalError> {
+        self.wait_for(Room { groups: 1, parts: usize::MAX })?;
+        if let Some(group) = self.pending.take_first() {
+            self.hand_over(group, now);
+        }
         Ok(())
+    }
+
+    /// Hands over a group that goes where those before it end. What it says of them, that they are durable, becomes true
+    /// before it is written.
+    fn hand_over(&mut self, mut group: Group, now: bool) {
+        let offset = group.at.offset;
+        let end = self.in_flight.back().map(|group| group.end_offset);
+        let end = end.unwrap_or_else(|| self.shared.view().active.end_offset);
+        assert_eq!(offset, end, "a group starts where the one before it ends");
+        let tail = group.finish(self.header.salt);
+        let Group { sent, buffer, records, .. } = group;
+        let rest = offset + sent;
+        let end_offset = rest + buffer.len() as u64;
+        self.in_flight.push_back(InFlight { offset, end_offset, records, tail });
+        self.hand_over_part(Part { buffer, offset: rest, last: true }, now);
+    }
+
+    fn hand_over_part(&mut self, part: Part, now: bool) {
+        self.footer = None;
+        let path = self.shared.view().active.file.path.clone();
+        let job = Job { file: self.file.clone(), path, part };
+        self.writer.hand_over(job, now, &*self.storage, &self.lock);
+    }
+
+    /// Waits until no more than `room` is unfinished, and takes note of what became of the rest.
+    fn wait_for(&mut self, room: Room) -> Result<(), WalError> {
+        let waited = self.writer.wait(room, &*self.storage);
+        let noted = self.take_note();
+        if let Err(panic) = waited {
+            resume_unwind(panic);
+        }
+        noted
+    }
+
+    /// Takes note of what became of the groups on their way: what is durable is shown to the readers.
+    fn take_note(&mut self) -> Result<(), WalError> {
+        let News { groups, buffers, failure } = self.writer.news();
+        buffers.into_iter().for_each(|buffer| self.pending.keep_buffer(buffer));
+        for _ in 0..groups {
+            let Some(InFlight { offset, end_offset, records, tail }) = self.in_flight.pop_front() else {
+                break;
+            };
+            let absolute = |record: &Record| Record { offset: offset + record.offset, ..*record };
+            let active = &mut self.shared.view_mut().active;
+            active.records.extend(records.iter().map(absolute));
+            active.end_offset = end_offset;
+            if !records.is_empty() {
+                active.tail = tail;
+            }
+            self.covered = records.is_empty();
+        }
+        failure.map_or(Ok(()), |error| Err(self.poison(error)))
     }
 
     /// When the front of a group is written while its rest is appended.
@@ -74,185 +147,29 @@ impl Log {
         wanted.then_some(Ahead { salt: self.header.salt, bytes: self.options.ahead_bytes })
     }
 
-    /// Begins to write the front of the group that is being appended to.
+    /// Begins to write the front of the group that is being appended to, as soon as the group before it is durable.
     pub(super) fn write_ahead(&mut self, part: Part) -> Result<(), WalError> {
-        let path = self.shared.view().active.file.path.clone();
-        let submitted = self.lanes.submit(&self.lock, self.file.clone(), path, part);
-        // The part is out of the group's buffer: without it the group can't be written.
-        submitted.map_err(|error| self.poison(error))
+        // Before it waits: the part is out of the group's buffer, and without it the group can't be written.
+        self.hand_over_part(part, true);
+        self.wait_for(Room { groups: u64::MAX, parts: PARTS_MAX })
     }
 
-    fn settle_lanes(&mut self, path: &Path) -> Result<(), WalError> {
-        let (buffers, result) = self.lanes.settle(path);
-        buffers.into_iter().for_each(|buffer| self.pending.keep_buffer(buffer));
-        result
-    }
-
-    /// A group whose front is being written goes first, before the end of the segment can move.
-    pub(super) fn finish_ahead(&mut self) -> Result<(), WalError> {
-        if self.pending.is_ahead() { self.write_first_group() } else { Ok(()) }
-    }
-
-    /// Writes a group at the end of the active segment and shows it to the readers.
-    pub(super) fn write_group(&mut self, group: &mut Group) -> Result<(), WalError> {
-        let at = group.at.offset;
-        let (path, end) = {
-            let active = &self.shared.view().active;
-            (active.file.path.clone(), active.end_offset)
-        };
-        assert_eq!(at, end, "a group starts where the durable part ends");
-        let tail = group.finish(self.header.salt);
-        let bytes = group.buffer.bytes();
-        self.footer = None;
-        let rest = at + group.sent;
-        let written = write_durably(&*self.file, &path, bytes, rest, SyncPoint::Group);
-        // Whatever became of the rest, nothing is in flight any more when this returns.
-        let ahead = self.settle_lanes(&path);
-        if let Err(error) = written.and(ahead) {
-            return Err(self.poison(error));
+    /// Before the end of the segment moves by other means, everything on its way is durable, and so is a group whose
+    /// front is.
+    pub(super) fn land(&mut self) -> Result<(), WalError> {
+        if self.pending.is_ahead() {
+            self.hand_over_first(false)?;
         }
-        let mut view = self.shared.view_mut();
-        let absolute = |record: &Record| Record { offset: at + record.offset, ..*record };
-        view.active.records.extend(group.records.iter().map(absolute));
-        view.active.end_offset = rest + bytes.len() as u64;
-        if !group.records.is_empty() {
-            view.active.tail = tail;
-        }
-        drop(view);
-        self.covered = group.records.is_empty();
+        self.settle()?;
         Ok(())
     }
 
-    /// Writes the footer of the active segment where its next group would go.
-    pub(super) fn write_footer(&mut self, kind: FooterKind) -> Result<Footer, WalError> {
-        self.check_poison()?;
-        let (path, offset, bytes, footer) = {
-            let view = self.shared.view();
-            let active = &view.active;
-            let last_key = active.records.last().map_or(0, |record| record.key);
-            let summary = Summary { kind, tail: active.tail, base_index: active.base, last_key };
-            let (bytes, footer) = footer::build(summary, &active.records, active.salt, active.end_offset);
-            (active.file.path.clone(), active.end_offset, bytes, footer)
-        };
-        let bytes = crate::buffer::AlignedBuffer::copy_of(&bytes);
-        if let Err(error) = write_durably(&*self.file, &path, bytes.bytes(), offset, SyncPoint::Footer) {
-            return Err(self.poison(error));
-        }
-        self.footer = Some(footer);
-        self.covered = true;
-        Ok(footer)
-    }
-
-    /// Seals the active segment and publishes the next one.
-    pub(super) fn roll(&mut self, trim_index: u64, urgent: bool) -> Result<(), WalError> {
-        let footer = match self.footer {
-            Some(footer) => footer,
-            None => self.write_footer(FooterKind::Roll)?,
-        };
-        let sealed = {
-            let view = self.shared.view();
-            let active = &view.active;
-            let table = Table { file: active.file.clone(), salt: active.salt, span: footer.table };
-            Sealed { table: Some(table), ..sealed(active) }
-        };
-        let base_index = sealed.end_index;
-        let ending = Ending { sealed, place: TablePlace::Own(footer.table), pages: Vec::new() };
-        let next = self.next_segment(SegmentKind::Roll, base_index, trim_index, urgent)?;
-        let active = self.publish_after(next, &ending)?;
-        let mut view = self.shared.view_mut();
-        view.active = active;
-        view.sealed.push(Arc::new(ending.sealed));
-        view.first = trim_index;
-        drop(view);
-        self.replan();
-        self.bound_retired();
-        Ok(())
-    }
-
-    /// What the next segment will be, with a salt and a sequence of its own.
-    pub(super) fn next_segment(
-        &mut self,
-        kind: SegmentKind,
-        base_index: u64,
-        trim_index: u64,
-        urgent: bool,
-    ) -> Result<Next, WalError> {
-        if !self.pool.has(urgent) {
-            // What readers have let go of meanwhile may be the only space there is.
-            self.recycle();
-        }
-        self.sequence += 1;
-        let salt = salt(&*self.storage, &self.dir)?;
-        Ok(Next { kind, base_index, trim_index, salt, sequence: self.sequence, urgent })
-    }
-
-    /// Publishes a segment; the log's own state is changed only by its success.
-    pub(super) fn publish_after(&mut self, next: Next, ending: &Ending) -> Result<Active, WalError> {
-        let sealed = &ending.sealed;
-        let used = self.header.used || sealed.end_index > sealed.base || next.kind == SegmentKind::Reset;
-        let header = Header {
-            stream: self.options.stream,
-            salt: next.salt,
-            sequence: next.sequence,
-            kind: next.kind,
-            used,
-            base_index: next.base_index,
-            trim_index: next.trim_index,
-            frames_offset: PAGE + ending.pages.len() as u64,
-            predecessor: Some(Predecessor {
-                sequence: sealed.file.sequence,
-                salt: sealed.salt,
-                end_offset: sealed.end_offset,
-                end_index: sealed.end_index,
-                last_key: sealed.last_key,
-                tail: sealed.tail,
-                table: ending.place,
-            }),
-            prepared_bytes: 0,
-        };
-        // One sync of the directory is for the names of both: the new segment and those that are retired.
-        self.rename_retired();
-        let site = super::site(&*self.storage, &self.dir, &self.options);
-        let published = match publish(site, &mut self.pool, &header, &ending.pages, next.urgent) {
-            Ok(published) => published,
-            Err(Failure::Before(error)) => return Err(error),
-            Err(Failure::After(error)) => return Err(self.poison(error)),
-        };
-        self.renamed_are_durable();
-        self.header = header;
-        self.file = published.file;
-        self.unwritten_from = published.fresh.then_some(header.frames_offset);
-        self.footer = None;
-        self.covered = true;
-        Ok(Active {
-            file: self.shared.handles.file(published.path, next.sequence),
-            salt: next.salt,
-            base: next.base_index,
-            frames_offset: header.frames_offset,
-            records: Vec::new(),
-            end_offset: header.frames_offset,
-            tail: 0,
-        })
-    }
-
-    /// Plans the groups that wait anew, from the end of the active segment on.
-    pub(super) fn replan(&mut self) {
+    /// Writes one of the log's own marks at the end of the active segment; everything before it has landed.
+    pub(super) fn write_mark(&mut self, frame: Frame, payload: &[u8]) -> Result<(), WalError> {
         let at = cursor(&self.shared.view().active);
-        self.pending.moved(at);
-    }
-}
-
-/// The active segment as a sealed one, without a table.
-pub(super) fn sealed(active: &Active) -> Sealed {
-    Sealed {
-        file: active.file.clone(),
-        salt: active.salt,
-        base: active.base,
-        frames_offset: active.frames_offset,
-        end_offset: active.end_offset,
-        end_index: active.next(),
-        last_key: active.last_key().unwrap_or(0),
-        tail: active.tail,
-        table: None,
+        self.hand_over(Group::of_mark(at, frame, payload), false);
+        self.settle()?;
+        self.replan();
+        Ok(())
     }
 }

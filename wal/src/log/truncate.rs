@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::sync::{Ending, sealed};
+use super::roll::{Ending, sealed};
 use super::{Log, cursor};
 use crate::error::{ADVICE_READ, WalError};
 use crate::format::PAGE;
@@ -10,7 +10,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::format::header::{SegmentKind, TablePlace};
 use crate::format::table::{self, Record};
 use crate::log::retire::Retired;
-use crate::pending::{Frame, Group};
+use crate::pending::Frame;
 use crate::segment::{Sealed, SegmentFile, Table, read_failed};
 use crate::storage::read_full;
 
@@ -41,7 +41,7 @@ impl Log {
         if i <= range.start {
             return Ok(());
         }
-        self.finish_ahead()?;
+        self.land()?;
         if i > self.durable_next() {
             self.sync()?;
         }
@@ -51,10 +51,8 @@ impl Log {
         };
         if at.fits_mark(self.options.segment_bytes) {
             let frame = Frame { kind: FrameKind::Trim, index, key: 0, digest: 0, length: TRIM_BYTES };
-            let mut group = Group::of_mark(at, frame, &i.to_le_bytes());
-            self.write_group(&mut group)?;
+            self.write_mark(frame, &i.to_le_bytes())?;
             self.shared.view_mut().first = i;
-            self.replan();
         } else {
             self.roll(i, true)?;
         }
@@ -69,6 +67,7 @@ impl Log {
     /// As [`Log::truncate_before`]; damage, where a table has to be read.
     pub fn truncate_while(&mut self, dead: impl Fn(u64) -> bool) -> Result<u64, WalError> {
         self.check_poison()?;
+        self.land()?;
         let mut alive = self.shared.first_where(|key| !dead(key))?;
         if alive.is_none() && !self.pending.groups.is_empty() {
             self.sync()?;
@@ -89,8 +88,8 @@ impl Log {
         if i >= self.next {
             return Ok(());
         }
-        // What is being written already can only be cut off on the disk.
-        self.finish_ahead()?;
+        // What is on its way already can only be cut off on the disk.
+        self.land()?;
         if i >= self.durable_next() {
             self.pending.drop_last(self.next - i);
             self.next = i;
@@ -105,7 +104,7 @@ impl Log {
     /// [`WalError::Poisoned`], or what the storage says.
     pub fn reset(&mut self, i: u64) -> Result<(), WalError> {
         self.check_poison()?;
-        self.finish_ahead()?;
+        self.land()?;
         let last = sealed(&self.shared.view().active);
         let ending = Ending { sealed: last, place: TablePlace::None, pages: Vec::new() };
         let next = self.next_segment(SegmentKind::Reset, i, i, true)?;

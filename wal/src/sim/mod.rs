@@ -53,9 +53,12 @@ struct Machine {
     disk: Disk,
     plan: Plan,
     dice: Dice,
+    /// Decides about the order of writes, and not about salts.
+    order: Dice,
     locks: BTreeSet<PathBuf>,
     omitted: BTreeSet<SyncPoint>,
     direct: bool,
+    threads: bool,
     capacity_bytes: Option<u64>,
     steps: u64,
     crash_at: Option<u64>,
@@ -68,17 +71,19 @@ impl SimStorage {
     /// An empty disk. The seed decides salts, and what a failed write leaves.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self::with_disk(Disk::default(), seed, true)
+        Self::with_disk(Disk::default(), seed, true, false)
     }
 
-    fn with_disk(disk: Disk, seed: u64, direct: bool) -> Self {
+    fn with_disk(disk: Disk, seed: u64, direct: bool, threads: bool) -> Self {
         let machine = Machine {
             disk,
             plan: Plan::default(),
             dice: Dice::new(seed),
+            order: Dice::new(!seed),
             locks: BTreeSet::new(),
             omitted: BTreeSet::new(),
             direct,
+            threads,
             capacity_bytes: None,
             steps: 0,
             crash_at: None,
@@ -97,13 +102,21 @@ impl SimStorage {
         self
     }
 
+    /// Whether threads of the log's own write its groups. False at first: the log's owner writes them, as late as can be
+    /// and the parts of one in an order that the seed decides, so that every run makes the same calls in the same order.
+    #[must_use]
+    pub fn threads(self, threads: bool) -> Self {
+        self.machine().threads = threads;
+        self
+    }
+
     /// What a power loss now would leave, as a disk of its own; `seed` decides about everything that was not durable.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         let machine = self.machine();
         // Salts never come again, whatever the seed: the image draws from where the machine was.
         let fresh = machine.dice.clone().next() ^ Dice::new(seed).next();
-        Self::with_disk(machine.disk.crash(seed), fresh, machine.direct)
+        Self::with_disk(machine.disk.crash(seed), fresh, machine.direct, machine.threads)
     }
 
     /// What the end of the process now would leave, as a disk of its own: the page cache survives, locks don't.
@@ -113,7 +126,7 @@ impl SimStorage {
         let seed = machine.dice.next();
         let mut disk = machine.disk.clone();
         disk.forget_nameless();
-        Self::with_disk(disk, seed, machine.direct)
+        Self::with_disk(disk, seed, machine.direct, machine.threads)
     }
 
     /// Steps so far: calls that change the disk.

@@ -269,6 +269,15 @@ impl Storage for SimStorage {
     fn salt(&self) -> io::Result<u64> {
         Ok(self.machine().dice.next() | 1)
     }
+
+    fn pick_write(&self, parts: usize) -> Option<usize> {
+        let mut machine = self.machine();
+        match parts {
+            _ if machine.threads => None,
+            1 => Some(0),
+            _ => usize::try_from(machine.order.below(parts as u64)).ok(),
+        }
+    }
 }
 
 impl StorageFile for SimFile {

@@ -208,6 +208,13 @@ pub trait Storage: Send + Sync + Debug {
     /// # Errors
     /// What the storage says.
     fn salt(&self) -> io::Result<u64>;
+
+    /// For storages on which every run is to make the same calls in the same order: which of so many writes that may
+    /// be done in any order is done next, by whoever called the log, as late as can be. None, as here: threads of the log's
+    /// own do them as they come.
+    fn pick_write(&self, _parts: usize) -> Option<usize> {
+        None
+    }
 }
 
 /// Writes all of `bytes` and makes them durable.

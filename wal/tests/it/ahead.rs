@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use roadbed_wal::sim::{Fault, Op, SimStorage};
-use roadbed_wal::{Log, LogOptions, SyncPoint, WalError};
+use roadbed_wal::{Entry, Log, LogOptions, SyncPoint, WalError};
 
 use crate::script::{DIR, contents};
 use crate::support::{Disk, append, options, stored};
@@ -62,8 +62,13 @@ fn a_failed_part_fails_the_group_and_poisons() {
         append(&mut log, 0..3, 0, 10);
         log.sync().unwrap();
         sim.fail(Fault::eio(Op::Write).point(SyncPoint::Group).nth(nth));
-        append(&mut log, 3..30, 0, LEN);
-        assert!(matches!(log.sync(), Err(WalError::Io { .. })), "part {nth}");
+        let failed = (3..30).find_map(|index| {
+            let payload = stored(index, 0, LEN).payload;
+            log.append(index, Entry { key: index + 1, digest: 0, payload: &payload }).err()
+        });
+        // It is told as soon as somebody asks for more of the disk, at the end of the group at the latest.
+        let failed = failed.or_else(|| log.sync().err());
+        assert!(matches!(failed, Some(WalError::Io { .. })), "part {nth}: {failed:?}");
         assert!(log.poisoned().is_some());
         assert_eq!(log.reader().range(), 0..3);
         drop(log);

@@ -24,5 +24,6 @@ mod readers;
 mod real_disk;
 mod script;
 mod sim_disk;
+mod stream;
 mod support;
 mod sync_audit;

@@ -12,6 +12,8 @@ fn any_do() -> impl Strategy<Value = Do> {
     prop_oneof![
         8 => (1..8_u64, len).prop_map(|(count, len)| Do::Append(count, len)),
         8 => Just(Do::Sync),
+        6 => Just(Do::Submit),
+        2 => Just(Do::Settle),
         4 => any::<u64>().prop_map(Do::Read),
         2 => (0..12_u64).prop_map(Do::Before),
         1 => Just(Do::BeforeAll),

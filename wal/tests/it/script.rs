@@ -21,6 +21,10 @@ pub(crate) enum Do {
     /// Appends so many entries of so many bytes.
     Append(u64, usize),
     Sync,
+    /// Sends what waits on its way, and does not wait for it.
+    Submit,
+    /// Waits for what is on its way.
+    Settle,
     /// Cuts the front so far above first.
     Before(u64),
     /// Cuts the front up to next.
@@ -65,6 +69,8 @@ pub(crate) struct Model {
     pub(crate) first: u64,
     /// Everything below was acknowledged.
     pub(crate) acked: u64,
+    /// Everything below was sent on its way.
+    submitted: u64,
     pub(crate) next: u64,
     pub(crate) life: u64,
     /// What an operation under way may turn the state into, besides what it is.
@@ -81,7 +87,16 @@ pub(crate) fn options() -> LogOptions {
 impl Model {
     pub(crate) fn new(first: u64) -> Self {
         let issued = BTreeMap::new();
-        Self { issued, first, acked: first, next: first, life: 0, underway: None, created: false }
+        Self {
+            issued,
+            first,
+            acked: first,
+            submitted: first,
+            next: first,
+            life: 0,
+            underway: None,
+            created: false,
+        }
     }
 
     /// What a crash now may leave.
@@ -121,6 +136,7 @@ impl Model {
         self.first = log.range().start;
         self.acked = log.durable_next();
         self.next = log.range().end;
+        self.submitted = self.submitted.clamp(self.acked, self.next);
     }
 
     /// Carries one thing out, and holds what the log says afterwards against what it must be; an error ends the script.
@@ -149,6 +165,16 @@ impl Model {
             Do::Sync => {
                 assert_eq!(held.sync()?, next);
                 (first, next, next)
+            }
+            Do::Submit => {
+                self.submitted = next;
+                let durable = held.submit()?;
+                assert!((acked..=next).contains(&durable), "{durable} of {acked}..={next}");
+                (first, durable, next)
+            }
+            Do::Settle => {
+                assert_eq!(held.settle()?, self.submitted);
+                (first, self.submitted, next)
             }
             Do::Before(by) => {
                 let to = (first + by).min(next);

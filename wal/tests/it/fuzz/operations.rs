@@ -39,7 +39,7 @@ fn step(input: &mut Input<'_>) -> Step {
 }
 
 fn operation(input: &mut Input<'_>) -> Do {
-    let kind = input.byte() % 20;
+    let kind = input.byte() % 24;
     let argument = u64::from(input.byte());
     match kind {
         0..=4 => {
@@ -62,6 +62,8 @@ fn operation(input: &mut Input<'_>) -> Do {
         16 => Do::Close,
         17 => Do::Reopen,
         18 => Do::OpenAt(argument % 8),
+        19..=21 => Do::Submit,
+        22 => Do::Settle,
         _ => Do::Read(argument),
     }
 }
