@@ -150,8 +150,8 @@ pub(crate) struct RunArgs {
     /// Inject faults into random workers, derived from this seed
     #[arg(long, env = "ROADBED_CHAOS", value_name = "SEED")]
     pub(crate) chaos: Option<u64>,
-    /// Take faults to rehearse from stdin; for tests
-    #[arg(long, hide = true)]
+    /// Take faults from the terminal, one a line: `hang block_wal`, `resume`, `panic verifier`, `slow 80 200`
+    #[arg(long)]
     pub(crate) rehearse: bool,
     /// Bytes of a log's segment files; for tests, which want many small ones
     #[arg(long, env = "ROADBED_SEGMENT_BYTES", value_name = "N", hide = true)]

@@ -1,7 +1,8 @@
-//! Faults on demand from stdin, for tests that watch the node from outside.
+//! Faults on demand from stdin, for whoever wants to see what the node makes of them: operators, and tests.
 //!
 //! One command a line: `panic ACTOR`, `error ACTOR`, `hang ACTOR` (until `resume`), `resume`, `slow MS COUNT` (so many
-//! writes to the logs take so much longer). Each is acknowledged with a line on stderr.
+//! writes to the logs take so much longer), `struck` (waits until all of it has happened, or begun). Each is acknowledged
+//! with a line on stderr.
 
 use std::io::{self, BufRead};
 use std::thread;
@@ -12,6 +13,9 @@ use roadbed_messages::api::ActorKind;
 
 use crate::exit::NodeError;
 use crate::output;
+
+/// Between two looks whether everything has happened.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Reads commands until stdin ends.
 ///
@@ -42,6 +46,11 @@ fn carry_out(line: &str, faults: &Faults, gates: &mut Vec<Gate>) -> bool {
             faults.inject(actor, Fault::Hang(gate));
         }
         ("resume", None) => gates.drain(..).for_each(|gate| gate.open()),
+        ("struck", None) => {
+            while faults.outstanding() > 0 {
+                thread::sleep(LOOK_EVERY);
+            }
+        }
         ("slow", None) => {
             let numbers: Vec<u64> = argument.split(' ').map_while(|number| number.parse().ok()).collect();
             let [ms, count] = numbers[..] else { return false };

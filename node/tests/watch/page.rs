@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::node::Node;
-use crate::tools::has;
+use crate::tools::{has, until};
 
 /// Texts whose contrast with what is behind them is below what people can read with ease.
 const TOO_FAINT: &str = r##"(() => {
@@ -172,25 +172,145 @@ fn page_can_be_used_by_keyboard() {
     browser.wait_for("document.getElementById('messages').hidden");
 }
 
+/// What a card says.
+fn card(actor: &str) -> String {
+    format!("document.querySelector('[data-actor={actor}]')")
+}
+
 #[test]
-fn page_shows_restarts_slow_disks_and_what_is_stuck() {
+fn page_shows_a_restart_with_its_cause() {
     let Some((mut node, mut browser)) = opened() else { return };
+    let restarts = "Object.fromEntries([...document.querySelectorAll('.actor')].filter((card) => card.dataset.actor !== 'state') \
+        .map((card) => [card.dataset.actor, Number(card.dataset.restarts)]))";
+    assert_eq!(browser.eval(restarts)["block_wal"], 0);
     node.rehearse("panic block_wal");
-    browser.wait_for("document.querySelector('[data-actor=block_wal]').dataset.restarts === '1'");
-    browser.wait_for("document.getElementById('log').textContent.includes('block_wal failed')");
+    // All cards say what the status says, and that is one restart of this actor.
+    until("the restart on the page", || {
+        let told = node.json("/api/v1/status")["restarts"].clone();
+        (told["block_wal"] == 1 && browser.eval(restarts) == told).then_some(())
+    });
+    let said = browser.eval(&format!("{}.innerText", card("block_wal")));
+    for part in ["life 2", "1 restart", "last error: injected panic in block_wal"] {
+        assert!(said.as_str().unwrap().contains(part), "{part:?} in {said}");
+    }
+    let events = "[...document.querySelectorAll('#log li')].map((row) => [...row.children].slice(1).map((part) => part.textContent))";
+    let events = browser.eval(events);
+    let of_restart = json!(["block_wal failed, life 2 follows", "injected panic in block_wal"]);
+    assert!(events.as_array().unwrap().contains(&of_restart), "{events}");
+    assert!(browser.errors.is_empty(), "{:?}", browser.errors);
+}
 
-    let p50 = "Number(document.getElementById('chart-fsync-blocks').dataset.p50)";
-    browser.wait_for(&format!("{p50} > 0 && {p50} < 0.05"));
-    node.rehearse("slow 80 200");
-    browser.wait_for(&format!("{p50} > 0.05"));
+#[test]
+fn fsync_charts_follow_a_disk_that_becomes_slow() {
+    let Some((mut node, mut browser)) = opened() else { return };
+    // More than half of what is synced in a second is slower than any disk that works.
+    let all = |how: &str| {
+        let one =
+            |wal: &str| format!("(Number(document.getElementById('chart-fsync-{wal}').dataset.p50) {how})");
+        format!("{} && {}", one("qcs"), one("blocks"))
+    };
+    browser.wait_for(&all("> 0"));
+    browser.wait_for(&all("< 0.5"));
+    node.rehearse("slow 700 40");
+    browser.wait_for(&all("> 0.5"));
+    // It is the value of the newest moment that stands beside the title, too.
+    let shown = "document.querySelector('#chart-fsync-blocks .keys b').textContent";
+    browser.wait_for(&format!("/^([5-9]\\d\\d ms|1\\.\\d s)$/.test({shown})"));
+    // And it falls when the disk is as before.
+    node.rehearse("struck");
+    browser.wait_for(&all("< 0.5"));
+    assert!(browser.errors.is_empty(), "{:?}", browser.errors);
+}
 
+#[test]
+fn chart_has_its_line_where_the_value_is() {
+    let Some((node, mut browser)) = opened() else { return };
+    // What is drawn here stays: no event overwrites it.
+    drop(node);
+    browser.wait_for("document.body.dataset.connected === 'false'");
+    let drawn = browser.eval(
+        r##"(async () => {
+          const { Charts } = await import("/charts.js");
+          const parent = document.getElementById("charts");
+          parent.replaceChildren();
+          const charts = new Charts(parent);
+          const hex = getComputedStyle(document.documentElement).getPropertyValue("--blocks").trim();
+          const tone = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+          // The rows of the picture, a third of the way from the left, in which the line's colour is found.
+          const rows = (p50) => {
+            const stages = { receive: 1, verify: 1, persist: 1, execute: 1, prune: 1 };
+            const fsync = { p50, p99: 9, batch: 4 };
+            const point = (t) => ({ t, blocks: stages, bytes: stages, latency: stages, fsync: { qcs: fsync, blocks: fsync },
+              mailbox: { state: 0, qc_wal: 0, block_wal: 0, verifier: 0, pruner: 0 } });
+            charts.replace(Array.from({ length: 120 }, (_, at) => point(1000 + at)));
+            const { plot } = charts.shown.find(({ chart }) => chart.id === "fsync-blocks");
+            const { left, width, top, height } = plot.bbox;
+            return new Promise((done) => requestAnimationFrame(() => {
+              const column = plot.ctx.getImageData(Math.round(left + width / 3), 0, 1, Math.round(top + height)).data;
+              const found = [];
+              for (let row = Math.round(top); row < top + height; row += 1)
+                if (tone.every((part, at) => Math.abs(part - column[row * 4 + at]) < 40)) found.push(row);
+              done({ found, expected: plot.valToPos(p50, "y", true) });
+            }));
+          };
+          return [await rows(0.002), await rows(0.8)];
+        })()"##,
+    );
+    for told in drawn.as_array().unwrap() {
+        let expected = told["expected"].as_f64().unwrap();
+        let found: Vec<f64> =
+            told["found"].as_array().unwrap().iter().map(|row| row.as_f64().unwrap()).collect();
+        assert!(!found.is_empty() && found.iter().all(|row| (row - expected).abs() < 3.0), "{drawn}");
+    }
+    let height = |at: usize| drawn[at]["expected"].as_f64().unwrap();
+    assert!(height(1) + 30.0 < height(0), "{drawn}");
+}
+
+#[test]
+fn stuck_verifier_is_red_until_it_is_replaced_and_the_page_answers() {
+    let Some((mut node, mut browser)) = opened() else { return };
+    let verifier = card("verifier");
+    // Everything that the card ever says from now on, so that nothing is missed between two looks.
+    browser.eval(&format!(
+        "window.seen = []; window.watch = new MutationObserver(() => {{ const card = {verifier}; \
+         window.seen.push([card.dataset.state, Number(card.dataset.restarts), card.classList.contains('is-bad'), card.innerText]); }}); \
+         window.watch.observe({verifier}, {{ attributes: true, subtree: true, childList: true, characterData: true }}); 0"
+    ));
+    // It hangs before anything of this is looked at.
     node.rehearse("hang verifier");
-    let card = "document.querySelector('[data-actor=verifier]')";
-    browser.wait_for(&format!("{card}.dataset.state === 'hung' && {card}.classList.contains('is-bad')"));
-    assert_eq!(node.get("/livez").0, 200);
+    node.rehearse("struck");
+    browser.eval("window.seen.length = 0");
+    // Red, at the one operation, before it is replaced.
+    let red = "window.seen.some(([state, restarts, bad, text]) => state === 'hung' && restarts === 0 && bad && /at work for [3-9]/.test(text))";
+    until(red, || {
+        for path in ["/", "/livez", "/metrics"] {
+            assert_eq!(node.get(path).0, 200, "{path}");
+        }
+        (browser.eval(red) == true).then_some(())
+    });
+    browser.wait_for(&format!("{verifier}.dataset.restarts === '1' && {verifier}.dataset.state === 'up'"));
+    let hangs = "roadbed_actor_restarts_total{actor=\"verifier\",cause=\"hung\"} 1";
+    assert!(node.get("/metrics").1.contains(hangs));
+    node.rehearse("resume");
+    assert!(browser.errors.is_empty(), "{:?}", browser.errors);
+}
+
+#[test]
+fn stuck_log_is_told_in_the_banner_until_it_goes_on() {
+    let Some((mut node, mut browser)) = opened() else { return };
+    node.rehearse("hang block_wal");
+    let log = card("block_wal");
+    browser.wait_for(&format!("{log}.dataset.state === 'hung' && {log}.classList.contains('is-bad')"));
+    browser.wait_for("document.getElementById('banner').innerText.includes('block_wal ')");
+    browser.wait_for("document.getElementById('state').textContent === 'degraded'");
+    assert_eq!(browser.eval("document.title.startsWith('degraded')"), true);
+    // Nothing becomes durable meanwhile.
+    browser.wait_for("document.querySelector('#axis .stalled')?.dataset.segment === 'persist'");
     assert_eq!(browser.eval(TOO_FAINT), json!([]));
     browser.picture("degraded");
     node.rehearse("resume");
+    browser.wait_for("document.getElementById('banner').hidden && document.getElementById('state').textContent === 'running'");
+    browser.wait_for(&format!("{log}.dataset.state === 'up' && !document.querySelector('#axis .stalled')"));
     assert!(browser.errors.is_empty(), "{:?}", browser.errors);
 }
 

@@ -95,7 +95,7 @@ export class Charts {
       },
       axes: [
         { ...axis, size: 26, space: 80, values: (plot, splits) => splits.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB")) },
-        { ...axis, size: 62, space: 30, ...(chart.log ? { splits: (plot, at, low, high) => powers(low, high), filter: (plot, splits) => splits } : {}), values: (plot, splits) => splits.map((value) => (chart.log ? instant : chart.unit)(value)) },
+        { ...axis, size: 62, space: 30, ...(chart.log ? { splits: (plot, at, low, high) => powers(low, high), filter: (plot, splits) => splits } : {}), values: (plot, splits) => splits.map((value) => (chart.log ? instant : chart.unit)(value).replace(".0 ", " ")) },
         ...(scaled ? [{ ...axis, side: 1, scale: "batch", size: 40, space: 44, grid: { show: false } }] : []),
       ],
       series: [{}, ...chart.series.map((series) => ({ label: series.name, stroke: colour(series.tone), width: series.scale ? 1 : 1.6, dash: series.scale ? [3, 4] : undefined, scale: series.scale ?? "y", spanGaps: true, points: { show: false } }))],
