@@ -20,7 +20,6 @@ use crate::metrics::{Metrics, Registration};
 use crate::state::core::Core;
 use crate::state::{
     Disk, Environment, IoThreads, Replies, Space, State, StateParts, StopCell, WallClock, configured_options,
-    system_clock,
 };
 use crate::store::{SpaceSampler, StorePaths, prepare};
 use crate::supervision::{Ended, Faults, Monotonic, panic_message, spawn_watched};
@@ -34,7 +33,7 @@ pub struct Builder {
     place: Option<Place>,
     storage: Arc<dyn Storage>,
     faults: Faults,
-    clock: WallClock,
+    clock: Option<WallClock>,
     registry: Option<Registry>,
     verdict: Option<Verdict>,
     runtime: RuntimeFactory,
@@ -56,7 +55,7 @@ impl Builder {
             place: None,
             storage: Arc::new(FileSystem),
             faults: Faults::default(),
-            clock: system_clock(),
+            clock: None,
             registry: None,
             verdict: None,
             runtime: Self::usual_runtime(),
@@ -126,7 +125,7 @@ impl Builder {
     /// Replaces the clock that latencies since the production of a block are measured with; by default the system's.
     /// For chains whose time is not the world's, and for tests. Nothing but metrics depends on it.
     pub fn wall_clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Some(Arc::new(clock));
         self
     }
 

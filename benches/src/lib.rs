@@ -40,7 +40,7 @@ use baseline::Baseline;
 use bench::Bench;
 use report::Report;
 
-pub use cases::open_and_tell;
+pub use cases::{ingest_and_tell, open_and_tell};
 pub use child::start_and_tell;
 
 /// Runs the cases that were asked for, prints a line for each, and writes the report.

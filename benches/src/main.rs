@@ -15,13 +15,17 @@ struct Command {
     /// Starts on this directory and says what that took: what cases of starting start
     #[arg(long, hide = true)]
     start: Option<PathBuf>,
+    /// Ingests as this says, a round for each line on stdin: what cases of watching start
+    #[arg(long, hide = true)]
+    ingest: Option<String>,
 }
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command { open: Some(dir), .. } => roadbed_benches::open_and_tell(&dir),
         Command { start: Some(dir), .. } => roadbed_benches::start_and_tell(&dir),
-        Command { args, open: None, start: None } => roadbed_benches::run(&args),
+        Command { ingest: Some(spec), .. } => roadbed_benches::ingest_and_tell(&spec),
+        Command { args, .. } => roadbed_benches::run(&args),
     }
 }
 

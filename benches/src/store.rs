@@ -123,9 +123,14 @@ pub(crate) async fn push(roadbed: Roadbed, (qc, blocks): Certified) -> Result<()
 
 /// Waits until this process writes nothing more.
 pub(crate) async fn wait_until_quiet() -> Result<()> {
+    wait_until_quiet_for(QUIET_FOR).await
+}
+
+/// Waits until this process has written nothing for so long.
+pub(crate) async fn wait_until_quiet_for(quiet_for: Duration) -> Result<()> {
     let began = Instant::now();
     let mut last = (written_bytes()?, Instant::now());
-    while last.1.elapsed() < QUIET_FOR {
+    while last.1.elapsed() < quiet_for {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let written = written_bytes()?;
         if written != last.0 {

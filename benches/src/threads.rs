@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Nanoseconds on a processor, by the threads' names; numbered ones together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Spent(BTreeMap<String, u64>);
 
 impl Spent {

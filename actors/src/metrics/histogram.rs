@@ -153,46 +153,60 @@ impl Histogram {
     }
 }
 
-/// Values on their way into a histogram, which gets those that fall into one bucket one after the other at once. What is
-/// left comes when this is dropped.
-pub(crate) struct Batch<'a> {
-    histogram: &'a Histogram,
+/// Values on their way into histograms of the same bounds, each of which counts them with a weight of its own. They get
+/// those that fall into one bucket one after the other at once. What is left comes when this is dropped.
+pub(crate) struct Batch<'a, const N: usize = 1> {
+    histograms: [&'a Histogram; N],
     bucket: usize,
     edges: (f64, f64),
-    times: u64,
-    sum: f64,
+    times: [u64; N],
+    sums: [f64; N],
 }
 
 impl<'a> Batch<'a> {
+    /// Into one.
     pub(crate) fn of(histogram: &'a Histogram) -> Self {
-        // No value lies between these edges: the first one finds its bucket.
-        Self { histogram, bucket: 0, edges: (f64::INFINITY, f64::NEG_INFINITY), times: 0, sum: 0.0 }
-    }
-
-    /// Counts a value `times` times.
-    pub(crate) fn observe_many(&mut self, value: f64, times: u64) {
-        if !(self.edges.0 < value && value <= self.edges.1) {
-            self.flush();
-            self.bucket = self.histogram.bucket_of(value);
-            self.edges = self.histogram.edges_of(self.bucket);
-        }
-        self.times += times;
-        self.sum += value * times as f64;
+        Self::into_all([histogram])
     }
 
     pub(crate) fn observe_duration(&mut self, duration: Duration) {
-        self.observe_many(duration.as_secs_f64(), 1);
-    }
-
-    fn flush(&mut self) {
-        if self.times > 0 {
-            self.histogram.add(self.bucket, self.times, self.sum);
-        }
-        (self.times, self.sum) = (0, 0.0);
+        self.observe_many(duration.as_secs_f64(), [1]);
     }
 }
 
-impl Drop for Batch<'_> {
+impl<'a, const N: usize> Batch<'a, N> {
+    /// Into several, which must have the same bounds.
+    pub(crate) fn into_all(histograms: [&'a Histogram; N]) -> Self {
+        debug_assert!(histograms.windows(2).all(|pair| pair[0].bounds == pair[1].bounds), "other bounds");
+        // No value lies between these edges: the first one finds its bucket.
+        let edges = (f64::INFINITY, f64::NEG_INFINITY);
+        Self { histograms, bucket: 0, edges, times: [0; N], sums: [0.0; N] }
+    }
+
+    /// Counts a value so many times in each.
+    pub(crate) fn observe_many(&mut self, value: f64, times: [u64; N]) {
+        if !(self.edges.0 < value && value <= self.edges.1) {
+            self.flush();
+            self.bucket = self.histograms[0].bucket_of(value);
+            self.edges = self.histograms[0].edges_of(self.bucket);
+        }
+        for ((all, sum), times) in self.times.iter_mut().zip(&mut self.sums).zip(times) {
+            *all += times;
+            *sum += value * times as f64;
+        }
+    }
+
+    fn flush(&mut self) {
+        for ((histogram, times), sum) in self.histograms.iter().zip(self.times).zip(self.sums) {
+            if times > 0 {
+                histogram.add(self.bucket, times, sum);
+            }
+        }
+        (self.times, self.sums) = ([0; N], [0.0; N]);
+    }
+}
+
+impl<const N: usize> Drop for Batch<'_, N> {
     fn drop(&mut self) {
         self.flush();
     }
@@ -204,15 +218,18 @@ mod tests {
 
     #[test]
     fn batch_counts_what_its_values_alone_would() {
-        let (alone, together) = (Histogram::new(RECORDS), Histogram::new(RECORDS));
+        let [alone, together, other] = std::array::from_fn(|_| Histogram::new(RECORDS));
         let values = [(3.0, 2), (4.0, 1), (4.5, 7), (-1.0, 1), (1.0, 1), (1e9, 3), (16_384.0, 1), (3.5, 0)];
-        let mut batch = Batch::of(&together);
+        let mut batch = Batch::into_all([&together, &other]);
         for (value, times) in values {
             alone.observe_many(value, times);
-            batch.observe_many(value, times);
+            batch.observe_many(value, [times, 2 * times]);
         }
         drop(batch);
         assert_eq!(together.export(), alone.export());
+        let twice = Histogram::new(RECORDS);
+        values.iter().for_each(|(value, times)| twice.observe_many(*value, 2 * times));
+        assert_eq!(other.export(), twice.export());
     }
 
     #[test]

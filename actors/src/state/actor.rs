@@ -82,7 +82,7 @@ impl State {
         Self {
             core: parts.core,
             epoch: Instant::now(),
-            meter: Meter::new(Arc::clone(metrics), Arc::clone(&parts.environment.clock)),
+            meter: Meter::new(Arc::clone(metrics), parts.environment.clock.clone()),
             heartbeat,
             lives: Lives::default(),
             source: parts.environment.source(),
@@ -116,7 +116,7 @@ impl State {
     /// Gives the core its input; the handler has begun.
     fn run(&mut self, msg: Msg, input: Input, ctx: &mut Context<Self>) {
         self.heartbeat.clone().during(CallId(0), || {
-            let effects = self.core.handle(self.epoch.elapsed(), input);
+            let effects = self.core.handle(self.meter.begun() - self.epoch, input);
             let changes = |effect: &Effect| {
                 matches!(
                     effect,

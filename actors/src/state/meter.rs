@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use roadbed_messages::Timestamp;
 use roadbed_messages::api::workers::{CallId, Event, Report, Verified, WalOrder};
 use roadbed_messages::api::{ActorKind, Error, Recovered, WalKind};
 
@@ -27,8 +26,10 @@ pub(super) struct Meter {
     metrics: Arc<Metrics>,
     /// Whether anything is counted.
     counts: bool,
-    clock: WallClock,
+    /// What blocks are made by; `None` when it is the system's.
+    clock: Option<WallClock>,
     /// When the running handler began, which is when all that it does happens.
+    begun: tokio::time::Instant,
     now: Instant,
     /// The same, once somebody has asked for it.
     moment: Option<Moment>,
@@ -46,11 +47,12 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(metrics: Arc<Metrics>, clock: WallClock) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, clock: Option<WallClock>) -> Self {
         Self {
             counts: metrics.enabled(),
             metrics,
             clock,
+            begun: tokio::time::Instant::now(),
             now: Instant::now(),
             moment: None,
             passages: BTreeMap::new(),
@@ -65,18 +67,22 @@ impl Meter {
 
     /// A handler of State begins; its end is told to [`Meter::handled`].
     pub(super) fn begin(&mut self) {
-        if self.counts {
-            self.now = Instant::now();
-            self.moment = None;
-        }
+        self.begun = tokio::time::Instant::now();
+        self.now = self.begun.into_std();
+        self.moment = None;
+    }
+
+    /// When the running handler began: one look at the clock does for all that it does.
+    pub(super) fn begun(&self) -> tokio::time::Instant {
+        self.begun
     }
 
     fn moment(&mut self) -> Moment {
         let (now, clock) = (self.now, &self.clock);
-        *self.moment.get_or_insert_with(|| Moment {
-            now,
-            wall_unix_us: clock().unix_us(),
-            unix_us: unix_us(),
+        *self.moment.get_or_insert_with(|| {
+            let unix_us = unix_us();
+            let wall_unix_us = clock.as_ref().map_or(unix_us, |clock| clock().unix_us());
+            Moment { now, wall_unix_us, unix_us }
         })
     }
 
@@ -106,7 +112,7 @@ impl Meter {
     /// The handler that began last has ended.
     pub(super) fn handled(&self, msg: Msg) {
         if self.counts {
-            self.metrics.actor(ActorKind::State).handled(msg, self.now.elapsed());
+            self.metrics.actor(ActorKind::State).handled(msg, self.begun.elapsed());
         }
     }
 
@@ -354,9 +360,4 @@ impl Request {
             }
         }
     }
-}
-
-/// The system's clock.
-pub(crate) fn system_clock() -> WallClock {
-    Arc::new(|| Timestamp::from_unix_us(crate::metrics::unix_us()))
 }

@@ -12,7 +12,6 @@ mod workers;
 
 pub use actor::{GetRetention, State};
 pub(crate) use actor::{Space, StateParts};
-pub(crate) use meter::system_clock;
 pub use replies::Deferred;
 pub(crate) use replies::Replies;
 pub(crate) use stop::StopCell;

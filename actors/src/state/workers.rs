@@ -36,7 +36,7 @@ pub(crate) struct Environment {
     pub(crate) config: Config,
     pub(crate) faults: Faults,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) clock: WallClock,
+    pub(crate) clock: Option<WallClock>,
     pub(crate) monotonic: Monotonic,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) io_threads: IoThreads,

@@ -18,6 +18,8 @@ mod wal_read;
 mod wal_replay;
 mod wal_sustained;
 mod wal_truncate;
+mod watched;
+mod watching;
 
 use anyhow::Result;
 use roadbed_messages::testing::ChainShape;
@@ -31,6 +33,7 @@ use retention::What;
 use wal_append::Append;
 use wal_open_scale::Cache;
 pub use wal_open_scale::open_and_tell;
+pub use watched::ingest_and_tell;
 
 /// Measures one case.
 pub(crate) type Run = fn(&Bench) -> Result<Measured>;
@@ -70,8 +73,8 @@ pub(crate) const ALL: &[(&str, Run)] = &[
     ("ingest/large/c4", |bench| Ingest { committee: 4, shape: LARGE, qcs: [30, 80] }.run(bench)),
     ("ingest/large/c20", |bench| Ingest { committee: 20, shape: LARGE, qcs: [30, 80] }.run(bench)),
     ("ingest/large/c100", |bench| Ingest { committee: 100, shape: LARGE, qcs: [30, 80] }.run(bench)),
-    ("ingest/metrics-cost/c4", |bench| metrics::cost(bench, 4, bench.pick(300, 1500))),
-    ("ingest/metrics-cost/c20", |bench| metrics::cost(bench, 20, bench.pick(300, 800))),
+    ("ingest/metrics-cost/c4", |bench| watching::cost(bench, 4, bench.pick(300, 1500), "info")),
+    ("ingest/metrics-cost/c20", |bench| watching::cost(bench, 20, bench.pick(300, 800), "info")),
     ("latency/c4", |bench| latency::run(bench, 4)),
     ("latency/c20", |bench| latency::run(bench, 20)),
     ("latency/c100", |bench| latency::run(bench, 100)),
