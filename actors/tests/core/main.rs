@@ -7,6 +7,7 @@
 mod app;
 mod calls;
 mod chain;
+mod pushes;
 mod reconcile;
 mod recovery;
 mod scenarios;

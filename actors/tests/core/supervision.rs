@@ -6,7 +6,7 @@ use roadbed::Config;
 use roadbed::state::core::{Answer, Effect, Input, Request};
 use roadbed::supervision::RestartPolicy;
 use roadbed_messages::BlockNumber;
-use roadbed_messages::api::workers::{CallId, Cause, Event, Generation, LogFacts, WalStart};
+use roadbed_messages::api::workers::{CallId, Cause, Event, Generation, LogFacts, Order, WalOrder, WalStart};
 use roadbed_messages::api::{ActorKind, Error, RunState, StartError, StopReason, WorkerState};
 
 use crate::world::{Setup, World};
@@ -564,18 +564,43 @@ fn log_that_lags_is_given_so_many_orders_and_then_larger_ones() {
     }
 }
 
-#[test]
-fn what_a_log_has_to_catch_up_with_comes_in_orders_of_bounded_size() {
-    for (actor, blocks_per_qc, qcs) in [(ActorKind::QcWal, 1, 1_100), (ActorKind::BlockWal, 100, 50)] {
-        let config = Config { window_blocks: 10_000, ..Config::default() };
-        let mut world = World::started(&Setup { blocks_per_qc, qcs, config, ..Setup::default() });
-        world.held.insert(actor);
-        world.push_links(0..qcs);
-        world.held.clear();
-        // The fake log holds the records of every order against the limit.
-        world.run();
-        assert_eq!(world.cursor_numbers()[2..], [(blocks_per_qc * qcs) as u64; 3]);
+/// How many records the orders to append hold that a log is given when it comes back to a whole chain.
+fn orders_to_catch_up(actor: ActorKind, setup: &Setup) -> Vec<usize> {
+    let mut world = World::started(setup);
+    fail(&mut world, actor, Cause::Error);
+    world.push_links(0..setup.qcs);
+    world.tick();
+    let mut orders = Vec::new();
+    while world.run_once() {
+        orders.extend(std::mem::take(&mut world.effects).into_iter().filter_map(|effect| match effect {
+            Effect::QcWal(Order { order: WalOrder::Append { records, .. }, .. }) => Some(records.len()),
+            Effect::BlockWal(Order { order: WalOrder::Append { records, .. }, .. }) => Some(records.len()),
+            _ => None,
+        }));
     }
+    assert_eq!(world.cursor_numbers()[2..], [(setup.blocks_per_qc * setup.qcs) as u64; 3]);
+    orders
+}
+
+#[test]
+fn what_a_log_has_to_catch_up_with_comes_in_orders_of_so_many_records() {
+    let config = Config { window_blocks: 10_000, ..Config::default() };
+    let qcs = Setup { blocks_per_qc: 1, qcs: 1_100, config: config.clone(), ..Setup::default() };
+    assert_eq!(orders_to_catch_up(ActorKind::QcWal, &qcs), [1_024, 76]);
+    let blocks = Setup { blocks_per_qc: 100, qcs: 30, config, ..Setup::default() };
+    assert_eq!(orders_to_catch_up(ActorKind::BlockWal, &blocks), [1_024, 1_024, 952]);
+}
+
+#[test]
+fn what_a_log_has_to_catch_up_with_comes_in_orders_of_so_many_bytes() {
+    let blocks = Setup { tx_bytes: 1 << 20, blocks_per_qc: 1, qcs: 10, ..Setup::default() };
+    assert_eq!(orders_to_catch_up(ActorKind::BlockWal, &blocks), [4, 4, 2], "each is more than a MiB");
+    // A large committee makes large QCs.
+    let qcs = Setup { members: 300, blocks_per_qc: 1, qcs: 150, ..Setup::default() };
+    let bytes = World::new(&qcs).source.links[0].verified.size_bytes();
+    let full = (4_usize << 20).div_ceil(bytes);
+    assert!(full < 150, "{full} QCs of {bytes} bytes fill an order");
+    assert_eq!(orders_to_catch_up(ActorKind::QcWal, &qcs), [full, 150 - full], "{bytes} bytes each");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use roadbed::{Config, RetentionPolicy};
-use roadbed_messages::api::{Error, GetBlock, StartError, WalKind};
+use roadbed_messages::api::{Error, GetBlock, GetQc, StartError, WalKind};
 use roadbed_messages::testing::{self, ChainShape};
 use roadbed_messages::{BlockNumber, codec};
 use roadbed_tests::{Craft, Files, Fixture, Rig, settings};
@@ -331,6 +331,40 @@ async fn a_record_with_good_checksums_that_does_not_verify_is_refused() {
                 );
             }
             other => panic!("{wal}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_with_good_checksums_older_than_the_window_is_verified_before_it_is_served() {
+    let fixture = Fixture::new(18, 4, 12);
+    let forged = codec::encode(&testing::outsider_signed(&fixture.members, &fixture.chain[2].0));
+    let other = codec::encode(&**fixture.block(BlockNumber(45)));
+    let dir = tempfile::tempdir().unwrap();
+    let craft = Craft::new_store(dir.path(), &fixture);
+    craft.qcs(0..2).blocks(0..44);
+    craft.with_log(WalKind::Qcs, |log| {
+        log.append(2, Entry { key: 30, digest: 0, payload: &forged }).unwrap();
+        craft.append_qcs(log, 3..12);
+    });
+    craft.with_log(WalKind::Blocks, |log| {
+        log.append(44, Entry { key: 45, digest: 0, payload: &other }).unwrap();
+        craft.append_blocks(log, 45..120);
+    });
+
+    let rig = Rig::in_dir(fixture, Config { window_blocks: 20, ..settings() }, dir).await.unwrap();
+    for number in (0..120).map(BlockNumber) {
+        let forged = (20..30).contains(&number.0);
+        match rig.ask(GetQc { number }).await {
+            Ok(qc) => assert!(!forged && &qc == rig.fixture.qc_of(number), "{number}"),
+            Err(error) => assert!(forged && matches!(error, Error::Damaged { .. }), "{number}: {error:?}"),
+        }
+        match rig.ask(GetBlock { number }).await {
+            Ok(block) => assert_eq!(&block, rig.fixture.block(number)),
+            Err(error) => {
+                assert!(forged || number.0 == 44, "{number}: {error:?}");
+                assert!(matches!(error, Error::Damaged { .. }), "{number}: {error:?}");
+            }
         }
     }
 }
