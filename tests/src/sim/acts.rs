@@ -485,6 +485,8 @@ impl World {
         match opened {
             Err(StartError::InUse { .. }) => self.tales.count("row", "second process: refused"),
             Err(_) if self.disk.has_crashed() || !met.is_empty() => {}
+            // What is wrong with the directory is found before who has it.
+            Err(_) if self.ledger.marker_damaged => {}
             Err(error) => panic!("a second process is refused for another reason: {error}"),
             Ok(_) => panic!("a second process has the directory too"),
         }
