@@ -169,6 +169,28 @@ fn after_a_failed_group_nothing_is_written_that_was_sent_later() {
 }
 
 #[test]
+fn what_waits_behind_a_group_that_fails_is_never_written() {
+    for (sim, _) in ways() {
+        let mut log = create(&sim, 0);
+        append(&mut log, 0..3, 0, LEN);
+        log.sync().unwrap();
+        sim.record_calls();
+        sim.fail(Fault::eio(Op::Write).point(SyncPoint::Group));
+        let gate = sim.pick_write(1).is_none().then(|| sim.pause_at(Op::Write, SyncPoint::Group));
+        for group in 1..3_u64 {
+            append(&mut log, group * 3..group * 3 + 3, 0, LEN);
+            assert_eq!(log.submit().unwrap(), 3);
+        }
+        drop(gate);
+        assert!(matches!(log.settle(), Err(WalError::Io { errno: Some(5), .. })));
+        assert_eq!((log.durable_next(), log.reader().range()), (3, 0..3));
+        drop(log);
+        assert_eq!(group_writes(&sim), 1);
+        assert!((3..=6).contains(&open(&sim.kill()).range().end));
+    }
+}
+
+#[test]
 fn a_panic_in_a_write_poisons() {
     for (sim, ahead) in ways() {
         let mut log = create(&sim, ahead);
