@@ -1,9 +1,12 @@
 //! Starts: what is read, repaired and refused, and every death on the way.
 
+use std::time::Duration;
+
 use roadbed::Config;
-use roadbed::state::core::Effect;
-use roadbed_messages::api::workers::{Cause, Event};
+use roadbed::state::core::{Core, Effect, Input};
+use roadbed_messages::api::workers::{Cause, Event, Generation, Loaded, LogFacts, Report};
 use roadbed_messages::api::{ActorKind, StartError, StopReason, WalKind};
+use roadbed_messages::{BlockNumber, testing};
 
 use crate::world::{Setup, World};
 
@@ -328,4 +331,28 @@ fn memory_holds_its_limit_after_a_start_too() {
     let all: Vec<_> = (0..120).map(|number| world.get_global_block(number)).collect();
     world.run();
     assert_eq!(world.fates(&all), vec!["ok"; 120]);
+}
+
+#[test]
+fn what_was_cut_from_both_logs_and_the_time_that_it_took_are_told() {
+    let members = testing::committee_from(1, 4, BlockNumber(0));
+    let mut core = Core::new(members.committee, Config::default(), true, 1);
+    core.handle(Duration::ZERO, Input::Begin);
+    let report = |core: &mut Core, seconds, actor, event| {
+        let report = Report { actor, generation: Generation(1), event };
+        core.handle(Duration::from_secs(seconds), Input::Report(report))
+    };
+    let judged =
+        |torn_bytes| Event::Judged(LogFacts { exists: true, range: None, next_index: 0, torn_bytes });
+    report(&mut core, 1, ActorKind::QcWal, judged(300));
+    report(&mut core, 2, ActorKind::BlockWal, judged(40));
+    core.handle(Duration::from_secs(3), Input::Loaded(Ok(Loaded { qcs: Vec::new(), blocks: Vec::new() })));
+    let opened = Event::Opened { next_index: 0 };
+    report(&mut core, 4, ActorKind::QcWal, opened.clone());
+    let effects = report(&mut core, 4, ActorKind::BlockWal, opened);
+    let told = effects.into_iter().find_map(|effect| match effect {
+        Effect::Running(recovered) => Some((recovered.torn_bytes, recovered.seconds)),
+        _ => None,
+    });
+    assert_eq!(told, Some((340, 4.0)));
 }

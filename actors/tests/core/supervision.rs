@@ -381,6 +381,31 @@ fn failures_without_progress_spend_the_budget_however_far_apart() {
 }
 
 #[test]
+fn a_long_life_without_work_is_progress_of_the_pruner_alone() {
+    for (actor, lives) in [(ActorKind::Verifier, seconds(100)), (ActorKind::Pruner, seconds(6))] {
+        let mut world = world_with(tight());
+        for _ in 0..4 {
+            fail_and_come_back(&mut world, actor, Cause::Panic);
+            world.pass(lives);
+        }
+        assert_eq!(world.stopped, None);
+        world.may_escalate = true;
+        fail(&mut world, actor, Cause::Panic);
+        assert!(escalated(&world).is_some(), "{actor}");
+    }
+}
+
+#[test]
+fn restarts_are_counted_by_what_ended_the_life_before() {
+    let mut world = world();
+    for cause in [Cause::Panic, Cause::Error, Cause::Panic] {
+        fail_and_come_back(&mut world, ActorKind::BlockWal, cause);
+    }
+    let counted = [((ActorKind::BlockWal, Cause::Error), 1), ((ActorKind::BlockWal, Cause::Panic), 2)];
+    assert_eq!(world.core.observe().restarts, counted.into());
+}
+
+#[test]
 fn pruner_that_fails_now_and_then_never_ends_the_subsystem() {
     let mut world = world_with(tight());
     for _ in 0..100 {

@@ -7,8 +7,6 @@
 //!      └── a WAL actor dies: both begin again, for its plan may be half carried out
 //! ```
 
-use std::time::Duration;
-
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{Generation, Loaded, LogFacts, Order, WalOrder};
 use roadbed_messages::api::{ActorKind, Cursors, Recovered, StartError, StopReason, WalKind, WorkerState};
@@ -29,7 +27,6 @@ struct Side {
 /// How far recovery has come.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
-    began: Duration,
     qcs: Side,
     blocks: Side,
     plan: Option<Plan>,
@@ -186,7 +183,7 @@ impl Core {
         let lost = recovery.lost.take();
         let torn = |facts: &Option<LogFacts>| facts.as_ref().map_or(0, |facts| facts.torn_bytes);
         let torn_bytes = torn(&recovery.qcs.facts) + torn(&recovery.blocks.facts);
-        let seconds = (self.now - recovery.began).as_secs_f64();
+        let seconds = self.now.as_secs_f64();
 
         let Plan { first, next_block, next_qc, .. } = plan;
         let cursors = Cursors {
@@ -227,8 +224,8 @@ impl Core {
     /// are judged again; reconcile is idempotent, and a crash inside it is one of its own cases.
     pub(super) fn restart_recovery(&mut self, failed: WalKind) {
         let Phase::Recovering(recovery) = &mut self.phase else { return };
-        let Recovery { began, lost, attempt, loading, .. } = std::mem::take(&mut **recovery);
-        **recovery = Recovery { began, lost, attempt: attempt + 1, loading, ..Recovery::default() };
+        let Recovery { lost, attempt, loading, .. } = std::mem::take(&mut **recovery);
+        **recovery = Recovery { lost, attempt: attempt + 1, loading, ..Recovery::default() };
         for wal in WalKind::BOTH.into_iter().filter(|wal| *wal != failed) {
             if self.workers.is_alive(wal.actor()) {
                 self.replace_worker(wal.actor());
