@@ -170,7 +170,7 @@ function card(actor) {
   return button;
 }
 
-// The share of the time since the last look that an actor's handlers ran, all its threads together.
+// The share of the time since the last look that an actor's handlers ran, all its threads together: with two, up to 200 %.
 function busy(actor, t) {
   const earlier = before?.actors[actor].busy_seconds;
   const passed = t - (before?.t ?? t);
