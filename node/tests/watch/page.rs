@@ -301,7 +301,7 @@ fn stuck_log_is_told_in_the_banner_until_it_goes_on() {
     node.rehearse("hang block_wal");
     let log = card("block_wal");
     browser.wait_for(&format!("{log}.dataset.state === 'hung' && {log}.classList.contains('is-bad')"));
-    browser.wait_for("document.getElementById('banner').innerText.includes('block_wal ')");
+    browser.wait_for("(({ hidden, innerText }) => !hidden && innerText.includes('block_wal '))(document.getElementById('banner'))");
     browser.wait_for("document.getElementById('state').textContent === 'degraded'");
     assert_eq!(browser.eval("document.title.startsWith('degraded')"), true);
     // Nothing becomes durable meanwhile.
