@@ -61,7 +61,7 @@ pub(crate) fn verdict(x: u64, boundary: bool, beyond: &Beyond) -> Verdict {
         (Some((at, durable_upto)), _) if durable_upto > x => Verdict::Damaged { at, durable_upto },
         (_, Some(end)) => Verdict::Torn(end.max(page_ceil(x)).saturating_sub(x)),
         (_, None) if boundary => Verdict::Clean,
-        (_, None) => Verdict::Torn(page_ceil(x) - x),
+        (_, None) => Verdict::Torn(page_ceil(x + 1) - x),
     }
 }
 
@@ -176,4 +176,18 @@ fn check_footer(footer: &Footer, tail: &Tail, next: u64) -> Result<(), (String, 
     let describe =
         |(end, key, tail): (u64, u64, u32)| format!("end {end}, last key {key}, tail checksum {tail:#010x}");
     Err((format!("a footer that says {}", describe(counted)), describe(written)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_not_all_there_is_never_torn_by_nothing() {
+        let nothing = Beyond::default();
+        assert_eq!(verdict(8192, true, &nothing), Verdict::Clean);
+        assert_eq!(verdict(8200, false, &nothing), Verdict::Torn(4096 - 8));
+        // Its next frame is due at the start of a page: that page is missing at least.
+        assert_eq!(verdict(8192, false, &nothing), Verdict::Torn(4096));
+    }
 }
