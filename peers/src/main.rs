@@ -3,12 +3,13 @@
 //! ```text
 //! peer.rs    what a log has to be able to do here
 //! peers/     Roadbed's log and the others, each set up as its documents say is durable and fast
-//! cases/     the work: appends, sustained appends, replay, the front, an opening
+//! cases/     the work: appends, sustained appends, opening, replay, front and tail, single entries
 //! table.rs   the matrix for docs/performance.md
 //! ```
 //!
 //! Each peer alternates with a log of ours and with raw writes. A ratio is peer's time / our time (for rates: our rate /
-//! peer's rate): above 1 Roadbed is ahead. All entries are noise, so that no library gains by compressing them.
+//! peer's rate): above 1 Roadbed is ahead. All entries are noise, so that no library gains by compressing them; what is
+//! read back is compared with it, outside of what is timed.
 
 mod cases;
 mod peer;
@@ -34,6 +35,9 @@ struct PeerArgs {
     /// Only the peers whose name starts with this
     #[arg(long, value_name = "PREFIX", default_value = "")]
     peer: String,
+    /// Adds to the report of earlier runs of this commit, in which what is measured now is replaced
+    #[arg(long)]
+    add: bool,
     /// Fills a log in this directory and waits to be killed: what the case of opening starts
     #[arg(long, hide = true, requires = "entries")]
     fill: Option<PathBuf>,
@@ -42,7 +46,7 @@ struct PeerArgs {
 }
 
 fn main() -> Result<()> {
-    let PeerArgs { common: args, peer, fill, entries } = PeerArgs::parse();
+    let PeerArgs { common: args, peer, add, fill, entries } = PeerArgs::parse();
     if let Some(dir) = fill {
         let found = peers::OTHERS.iter().chain([&peers::OURS]).find(|candidate| candidate.name == peer);
         return cases::fill_and_wait(found.context("no peer is called so")?, &dir, entries);
@@ -51,11 +55,18 @@ fn main() -> Result<()> {
     let peers: Vec<_> = peers::OTHERS.iter().filter(|candidate| candidate.name.starts_with(&peer)).collect();
     let everything = args.only.is_empty() && peer.is_empty();
     ensure!(!cases.is_empty() && !peers.is_empty(), "nothing is called so: {}", names());
-    ensure!(!args.write_docs || everything, "--write-docs needs everything: leave out --only and --peer");
+    ensure!(
+        !args.write_docs || everything || add,
+        "--write-docs needs everything: leave out --only and --peer"
+    );
 
     let bench = Bench::new(&args)?;
     let began = Instant::now();
     let mut report = Report::new(machine::describe(bench.data_dir(), args.quick)?, machine::commit());
+    if add {
+        report.add(Report::read(&args.out_dir(), REPORT)?)?;
+    }
+    let mut count = 0;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", lines::head())?;
     for case in cases {
@@ -70,18 +81,28 @@ fn main() -> Result<()> {
             let measured = measured.into_case(case.id, load_before)?;
             writeln!(out, "{}", lines::line(&measured))?;
             out.flush()?;
+            count += 1;
+            report
+                .cases
+                .retain(|old| (&old.id, &old.params["peer"]) != (&measured.id, &measured.params["peer"]));
             report.cases.push(measured);
+            report.machine.load_after = report.machine.load_after.max(machine::load());
+            // Each time: a run that is ended early has measured something all the same.
+            report.write(&args.out_dir(), REPORT)?;
         }
     }
-    report.machine.load_after = machine::load();
-    let path = report.write(&args.out_dir(), "peers.json")?;
-    let took = began.elapsed().as_secs_f64();
-    writeln!(out, "{} cases in {took:.0} s: {}", report.cases.len(), path.display())?;
+    let (path, took) = (args.out_dir().join(REPORT), began.elapsed().as_secs_f64());
+    writeln!(out, "{count} cases in {took:.0} s: {}", path.display())?;
     if args.write_docs {
+        let missing = table::missing(&report);
+        ensure!(missing.is_empty(), "--write-docs needs everything; not measured: {}", missing.join(", "));
         docs::write(&docs::PEERS, &report, &table::markdown(&report))?;
     }
     Ok(())
 }
+
+/// Name of the report.
+const REPORT: &str = "peers.json";
 
 fn names() -> String {
     let cases = cases::ALL.iter().map(|case| case.id);

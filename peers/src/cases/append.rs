@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use roadbed_benches::bench::{Bench, Measured, Round, Unit, params};
-use roadbed_benches::limits::{RawFile, noise};
+use roadbed_benches::limits::RawFile;
 use roadbed_benches::stats;
 
-use super::{peer_of, timed, warm};
-use crate::peer::{Candidate, FILE_BYTES};
+use super::{append, peer_of, warm};
+use crate::peer::{Candidate, FILE_BYTES, Payloads};
 use crate::peers::OURS;
 
 const ROUNDS: [usize; 2] = [4, 9];
@@ -25,21 +25,23 @@ pub struct Shape {
 pub fn run(bench: &Bench, candidate: &Candidate, shape: Shape) -> Result<Measured> {
     let Shape { bytes, entries, pairs } = shape;
     let scratch = bench.scratch("append")?;
-    let mut ours = warm(&OURS, &scratch.path().join("ours"), bytes)?;
-    let mut peer = warm(candidate, &scratch.path().join("peer"), bytes)?;
+    let payloads = Payloads::new(bytes)?;
+    let mut ours = warm(&OURS, &scratch.path().join("ours"), &payloads)?;
+    let mut peer = warm(candidate, &scratch.path().join("peer"), &payloads)?;
     let mut raw = RawFile::create(&scratch.path().join("raw"), FILE_BYTES, bytes * entries)?;
-    let payload = noise(usize::try_from(bytes)?);
     let pairs = bench.pick(pairs[0], pairs[1]);
     let mut raw_us = Vec::new();
     let mut rounds = vec![Round::default(); bench.pick(ROUNDS[0], ROUNDS[1])];
     for round in &mut rounds {
         for _ in 0..pairs {
-            round.ours.push(timed(|| ours.append(&payload, entries))? * 1e6);
-            round.limit.push(timed(|| peer.append(&payload, entries))? * 1e6);
+            round.ours.push(append(&mut *ours, entries)? * 1e6);
+            round.limit.push(append(&mut *peer, entries)? * 1e6);
             raw_us.push(raw.timed(bytes * entries)? * 1e6);
         }
-        ours.drop_front(ours.next())?;
-        peer.drop_front(peer.next())?;
+        for log in [&mut ours, &mut peer] {
+            log.drop_front(log.next())?;
+            log.free()?;
+        }
     }
     let params = params([
         peer_of(candidate),

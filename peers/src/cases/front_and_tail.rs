@@ -1,11 +1,10 @@
 //! Dropping half of 2,000 large entries, at the front and at the back.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use roadbed_benches::bench::{Bench, Measured, Round, Unit, params};
-use roadbed_benches::limits::noise;
 
-use super::{fill, peer_of, timed};
-use crate::peer::{Candidate, Peer};
+use super::{fill, new, peer_of, timed};
+use crate::peer::{Candidate, Payloads, Peer, verify};
 use crate::peers::OURS;
 
 const ENTRY_BYTES: u64 = 300 << 10;
@@ -36,16 +35,25 @@ fn halve(
     drop_half: impl Fn(&mut dyn Peer) -> Result<f64>,
 ) -> Result<Measured> {
     let scratch = bench.scratch("half")?;
-    let payload = noise(usize::try_from(ENTRY_BYTES)?);
-    let mut ours = (OURS.open)(&scratch.path().join("ours"), ENTRY_BYTES)?;
-    let mut peer = (candidate.open)(&scratch.path().join("peer"), ENTRY_BYTES)?;
-    fill(&mut *ours, &payload, ENTRIES / 2)?;
-    fill(&mut *peer, &payload, ENTRIES / 2)?;
+    let payloads = Payloads::new(ENTRY_BYTES)?;
+    let mut ours = new(&OURS, &scratch.path().join("ours"), &payloads)?;
+    let mut peer = new(candidate, &scratch.path().join("peer"), &payloads)?;
+    for log in [&mut ours, &mut peer] {
+        fill(&mut **log, &payloads, ENTRIES / 2)?;
+    }
     let mut rounds = Vec::new();
     for _ in 0..bench.pick(ROUNDS[0], ROUNDS[1]) {
-        fill(&mut *ours, &payload, ENTRIES / 2)?;
-        fill(&mut *peer, &payload, ENTRIES / 2)?;
+        for log in [&mut ours, &mut peer] {
+            fill(&mut **log, &payloads, ENTRIES / 2)?;
+        }
         rounds.push(Round::pair(drop_half(&mut *ours)? * 1e3, drop_half(&mut *peer)? * 1e3));
+        for log in [&mut ours, &mut peer] {
+            log.free()?;
+        }
+    }
+    for log in [&mut ours, &mut peer] {
+        let left = verify(&mut **log, &payloads)?;
+        ensure!((ENTRIES / 2..ENTRIES).contains(&left), "{left} entries are left of {ENTRIES}");
     }
     let params = params([
         peer_of(candidate),

@@ -3,6 +3,7 @@
 mod append;
 mod front_and_tail;
 mod open;
+mod read;
 mod replay;
 mod sustained;
 
@@ -11,9 +12,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use roadbed_benches::bench::{Bench, Measured};
-use roadbed_benches::limits::noise;
 
-use crate::peer::{Candidate, FILE_BYTES, Need, Peer};
+use crate::peer::{Candidate, FILE_BYTES, Need, Payloads, Peer, Setup};
 pub use open::fill_and_wait;
 
 /// One case.
@@ -61,35 +61,49 @@ pub const ALL: &[Case] = &[
     },
     Case { id: "wal/truncate-front", need: Need::DropFront, run: front_and_tail::front },
     Case { id: "wal/truncate-tail", need: Need::DropTail, run: front_and_tail::tail },
+    Case { id: "wal/read/random", need: Need::Read, run: read::random },
+    Case { id: "wal/read/beside-writer", need: Need::ReadBeside, run: read::beside_writer },
 ];
 
-/// Entries that warm a log up, and how many of them are one group.
-const WARM_ENTRY_BYTES: usize = 1 << 20;
-const WARM_GROUP: u64 = 8;
+/// Bytes of the groups that fill a log, about.
+const FILL_GROUP_BYTES: u64 = 8 << 20;
+
+/// A new log, as it begins.
+fn new(candidate: &Candidate, dir: &Path, payloads: &Payloads) -> Result<Box<dyn Peer>> {
+    (candidate.open)(Setup { dir, payloads, keeps: false })
+}
+
+/// The same, whose entries will all be read again.
+fn keeping(candidate: &Candidate, dir: &Path, payloads: &Payloads) -> Result<Box<dyn Peer>> {
+    (candidate.open)(Setup { dir, payloads, keeps: true })
+}
 
 /// A log that has run for a while: what recycles its files has some to recycle.
-fn warm(candidate: &Candidate, dir: &Path, entry_bytes: u64) -> Result<Box<dyn Peer>> {
-    let mut log = (candidate.open)(dir, entry_bytes)?;
-    let payload = noise(WARM_ENTRY_BYTES);
-    let groups_per_file = FILE_BYTES / (WARM_GROUP * WARM_ENTRY_BYTES as u64);
+fn warm(candidate: &Candidate, dir: &Path, payloads: &Payloads) -> Result<Box<dyn Peer>> {
+    let mut log = new(candidate, dir, payloads)?;
     for files in [6, 1, 1] {
-        for _ in 0..files * groups_per_file {
-            log.append(&payload, WARM_GROUP)?;
-        }
+        fill(&mut *log, payloads, (files * FILE_BYTES).div_ceil(payloads.bytes()))?;
         log.drop_front(log.next())?;
+        log.free()?;
     }
     Ok(log)
 }
 
 /// Adds so many entries, in large groups.
-fn fill(log: &mut dyn Peer, payload: &[u8], entries: u64) -> Result<()> {
-    let group = (WARM_GROUP * WARM_ENTRY_BYTES as u64 / payload.len() as u64).max(1);
+fn fill(log: &mut dyn Peer, payloads: &Payloads, entries: u64) -> Result<()> {
+    let group = (FILL_GROUP_BYTES / payloads.bytes()).max(1);
     let mut left = entries;
     while left > 0 {
-        log.append(payload, left.min(group))?;
+        append(log, left.min(group))?;
         left -= left.min(group);
     }
     Ok(())
+}
+
+/// Adds a group; answers the seconds that it took to become durable.
+fn append(log: &mut dyn Peer, entries: u64) -> Result<f64> {
+    log.prepare(entries);
+    timed(|| log.append(entries))
 }
 
 /// Seconds that something takes.

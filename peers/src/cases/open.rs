@@ -8,11 +8,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use roadbed_benches::bench::{Bench, Measured, Round, Unit, params};
-use roadbed_benches::limits::noise;
 
-use super::{fill, peer_of};
-use crate::peer::Candidate;
-use crate::peers::{self, OURS};
+use super::{fill, keeping, peer_of};
+use crate::peer::{Candidate, Payloads, verify};
+use crate::peers::OURS;
 
 const ENTRY_BYTES: u64 = 1024;
 const ROUNDS: [usize; 2] = [2, 3];
@@ -20,7 +19,8 @@ const ROUNDS: [usize; 2] = [2, 3];
 /// Measures it, from the page cache.
 pub fn run(bench: &Bench, candidate: &Candidate) -> Result<Measured> {
     let entries: u64 = bench.pick(100_000, 1_000_000);
-    let scratch = bench.scratch(peers::KEEPS)?;
+    let scratch = bench.scratch("open")?;
+    let payloads = Payloads::new(ENTRY_BYTES)?;
     let killed = |candidate: &Candidate, name| {
         let dir = scratch.path().join(name);
         fill_and_kill(candidate, &dir, entries)?;
@@ -28,20 +28,20 @@ pub fn run(bench: &Bench, candidate: &Candidate) -> Result<Measured> {
     };
     let (ours, peer) = (killed(&OURS, "ours")?, killed(candidate, "peer")?);
     let opened = scratch.path().join("opened");
-    let open = |candidate: &Candidate, left: &Path| {
+    let open = |candidate: &Candidate, left: &Path, whole: bool| {
         copy(left, &opened)?;
         let began = Instant::now();
-        let log = (candidate.open)(&opened, ENTRY_BYTES)?;
+        let mut log = keeping(candidate, &opened, &payloads)?;
         let took = began.elapsed();
-        let next = log.next();
-        ensure!(next == entries, "{next} of {entries} entries are there");
+        let found = if whole { verify(&mut *log, &payloads)? } else { log.next() };
+        ensure!(found == entries, "{found} of {entries} entries are there");
         drop(log);
         fs::remove_dir_all(&opened)?;
         Ok::<_, anyhow::Error>(took.as_secs_f64() * 1e3)
     };
     let mut rounds = Vec::new();
-    for _ in 0..bench.pick(ROUNDS[0], ROUNDS[1]) {
-        rounds.push(Round::pair(open(&OURS, &ours)?, open(candidate, &peer)?));
+    for round in 0..bench.pick(ROUNDS[0], ROUNDS[1]) {
+        rounds.push(Round::pair(open(&OURS, &ours, round == 0)?, open(candidate, &peer, round == 0)?));
     }
     let params = params([
         peer_of(candidate),
@@ -57,8 +57,9 @@ const FULL: &str = "full";
 
 /// The process that is killed: fills a log, says so, and waits.
 pub fn fill_and_wait(candidate: &Candidate, dir: &Path, entries: u64) -> Result<()> {
-    let mut log = (candidate.open)(dir, ENTRY_BYTES)?;
-    fill(&mut *log, &noise(usize::try_from(ENTRY_BYTES)?), entries)?;
+    let payloads = Payloads::new(ENTRY_BYTES)?;
+    let mut log = keeping(candidate, dir, &payloads)?;
+    fill(&mut *log, &payloads, entries)?;
     writeln!(io::stdout(), "{FULL}")?;
     // Until it is killed, or its parent is gone.
     io::stdin().read_line(&mut String::new())?;
@@ -91,9 +92,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
             copy(&entry.path(), &target)?;
         } else {
             fs::copy(entry.path(), &target).with_context(|| format!("copy {}", entry.path().display()))?;
+            // So that no opening pays for writing the copy back.
+            fs::File::open(target)?.sync_all()?;
         }
     }
-    // So that no opening pays for writing the copy back.
     fs::File::open(to)?.sync_all()?;
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use roadbed_benches::bench::{Bench, Measured, Round, Unit, params};
-use roadbed_benches::limits::{RawFile, noise};
+use roadbed_benches::limits::RawFile;
 use roadbed_benches::stats;
 
-use super::{peer_of, timed};
-use crate::peer::{Candidate, Peer};
+use super::{append, new, peer_of, timed};
+use crate::peer::{Candidate, Payloads, Peer};
 use crate::peers::OURS;
 
 const ENTRY_BYTES: u64 = 300 << 10;
@@ -22,19 +22,19 @@ const RAW_BYTES: u64 = 256 << 20;
 
 /// Measures it.
 pub fn run(bench: &Bench, candidate: &Candidate) -> Result<Measured> {
-    let total_bytes: u64 = bench.pick(2 << 30, 4 << 30);
+    let total_bytes: u64 = bench.pick(2 << 30, 8 << 30);
     let scratch = bench.scratch("sustained")?;
     // Both begin as any log does: in files that were never written.
-    let mut ours = (OURS.open)(&scratch.path().join("ours"), ENTRY_BYTES)?;
-    let mut peer = (candidate.open)(&scratch.path().join("peer"), ENTRY_BYTES)?;
+    let payloads = Payloads::new(ENTRY_BYTES)?;
+    let mut ours = new(&OURS, &scratch.path().join("ours"), &payloads)?;
+    let mut peer = new(candidate, &scratch.path().join("peer"), &payloads)?;
     let mut raw = RawFile::create(&scratch.path().join("raw"), RAW_BYTES, GROUP_BYTES)?;
-    let payload = noise(usize::try_from(ENTRY_BYTES)?);
     let megabytes = (GROUPS * GROUP_BYTES) as f64 / 1e6;
     let (mut ours_cut, mut peer_cut) = (0, 0);
     let (mut rounds, mut raw_rates) = (Vec::new(), Vec::new());
     for _ in 0..(total_bytes / (GROUPS * GROUP_BYTES)).max(2) {
-        let ours_took = timed(|| stretch(&mut *ours, &payload, &mut ours_cut))?;
-        let peer_took = timed(|| stretch(&mut *peer, &payload, &mut peer_cut))?;
+        let ours_took = stretch(&mut *ours, &mut ours_cut)?;
+        let peer_took = stretch(&mut *peer, &mut peer_cut)?;
         let raw_took = timed(|| (0..GROUPS).try_for_each(|_| Ok(raw.write(GROUP_BYTES)?)))?;
         rounds.push(Round::pair(megabytes / ours_took, megabytes / peer_took));
         raw_rates.push(megabytes / raw_took);
@@ -50,14 +50,18 @@ pub fn run(bench: &Bench, candidate: &Candidate) -> Result<Measured> {
     Ok(Measured { unit: Unit::MegabytesPerSecond, limit: candidate.name.to_owned(), params, rounds })
 }
 
-/// One turn; `cut` is the front as it was dropped last.
-fn stretch(log: &mut dyn Peer, payload: &[u8], cut: &mut u64) -> Result<()> {
+/// One turn; `cut` is the front as it was dropped last. Answers the seconds that the log took.
+fn stretch(log: &mut dyn Peer, cut: &mut u64) -> Result<f64> {
+    let mut took = 0.0;
     for _ in 0..GROUPS {
-        log.append(payload, ENTRIES)?;
+        took += append(log, ENTRIES)?;
         if log.next() - *cut >= RETAINED + CUT_EVERY {
             *cut = log.next() - RETAINED;
-            log.drop_front(*cut)?;
+            took += timed(|| {
+                log.drop_front(*cut)?;
+                log.free()
+            })?;
         }
     }
-    Ok(())
+    Ok(took)
 }

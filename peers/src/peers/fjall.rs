@@ -1,9 +1,7 @@
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Slice};
 
-use crate::peer::{Candidate, Peer, look_at};
+use crate::peer::{Candidate, Looker, Payloads, Peer, ReadOne, Setup};
 
 pub const CANDIDATE: Candidate = Candidate {
     name: "fjall 3.1.13",
@@ -19,21 +17,24 @@ const SEPARATED_BYTES: u64 = 4096;
 struct Log {
     db: Database,
     entries: Keyspace,
+    payloads: Payloads,
     first: u64,
     next: u64,
+    /// The next values.
+    ready: Vec<Slice>,
 }
 
-fn open(dir: &Path, entry_bytes: u64) -> Result<Box<dyn Peer>> {
-    let db = Database::builder(dir).open()?;
+fn open(setup: Setup<'_>) -> Result<Box<dyn Peer>> {
+    let db = Database::builder(setup.dir).open()?;
     let options = || {
-        let separated = (entry_bytes >= SEPARATED_BYTES).then(KvSeparationOptions::default);
-        KeyspaceCreateOptions::default().with_kv_separation(separated)
+        let separated = setup.payloads.bytes() >= SEPARATED_BYTES;
+        KeyspaceCreateOptions::default().with_kv_separation(separated.then(KvSeparationOptions::default))
     };
     let entries = db.keyspace("entries", options)?;
     let index = |found: Option<fjall::Guard>| found.map(|entry| index_of(&entry.key()?)).transpose();
     let first = index(entries.first_key_value())?.unwrap_or(0);
     let next = index(entries.last_key_value())?.map_or(0, |last| last + 1);
-    Ok(Box::new(Log { db, entries, first, next }))
+    Ok(Box::new(Log { db, entries, payloads: setup.payloads.clone(), first, next, ready: Vec::new() }))
 }
 
 fn index_of(key: &[u8]) -> Result<u64> {
@@ -51,10 +52,15 @@ impl Log {
 }
 
 impl Peer for Log {
-    fn append(&mut self, payload: &[u8], entries: u64) -> Result<()> {
+    fn prepare(&mut self, entries: u64) {
+        let value = |index| Slice::from(self.payloads.at(index));
+        self.ready = (self.next..self.next + entries).map(value).collect();
+    }
+
+    fn append(&mut self, entries: u64) -> Result<()> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
-        for index in self.next..self.next + entries {
-            batch.insert(&self.entries, index.to_be_bytes(), payload);
+        for (index, value) in (self.next..self.next + entries).zip(self.ready.drain(..)) {
+            batch.insert(&self.entries, index.to_be_bytes(), value);
         }
         batch.commit()?;
         self.next += entries;
@@ -77,11 +83,18 @@ impl Peer for Log {
         Ok(())
     }
 
-    fn replay(&mut self) -> Result<u64> {
-        let mut bytes = 0;
+    fn replay(&mut self, mut looker: Looker) -> Result<Looker> {
         for entry in self.entries.iter() {
-            bytes += look_at(&entry.value()?);
+            looker.look(&entry.value()?);
         }
-        Ok(bytes)
+        Ok(looker)
+    }
+
+    fn reader(&mut self) -> Result<ReadOne> {
+        let entries = self.entries.clone();
+        Ok(Box::new(move |index, look| {
+            look(&entries.get(index.to_be_bytes())?.context("an entry that is retained")?);
+            Ok(())
+        }))
     }
 }

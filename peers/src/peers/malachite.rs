@@ -1,34 +1,39 @@
 use std::fs;
-use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use arc_malachitebft_wal::Log as MalachiteLog;
 
-use crate::peer::{Candidate, Need, Peer, look_at};
+use crate::peer::{Candidate, Looker, Need, Payloads, Peer, ReadOne, Setup};
 
 pub const CANDIDATE: Candidate = Candidate {
     name: "malachite wal 0.8.2",
     setup: "`append` and `flush` (fsync), no compression; one file, which it empties as a whole at the next height: in the \
-            sustained case each time that the front is to go",
-    lacks: &[(Need::DropFront, "only all of it goes")],
+            sustained case each time that the front is to go. The file's own directory is never synced",
+    lacks: &[
+        (Need::DropFront, "only all of it goes"),
+        (Need::Read, "it is read in order only"),
+        (Need::ReadBeside, "it is read in order only"),
+    ],
     open,
 };
 
 struct Log {
     log: MalachiteLog,
+    payloads: Payloads,
     /// Entries before the ones that are in the file.
     before: u64,
 }
 
-fn open(dir: &Path, _entry_bytes: u64) -> Result<Box<dyn Peer>> {
-    fs::create_dir_all(dir)?;
-    Ok(Box::new(Log { log: MalachiteLog::open(dir.join("log"))?, before: 0 }))
+fn open(setup: Setup<'_>) -> Result<Box<dyn Peer>> {
+    fs::create_dir_all(setup.dir)?;
+    let log = MalachiteLog::open(setup.dir.join("log"))?;
+    Ok(Box::new(Log { log, payloads: setup.payloads.clone(), before: 0 }))
 }
 
 impl Peer for Log {
-    fn append(&mut self, payload: &[u8], entries: u64) -> Result<()> {
-        for _ in 0..entries {
-            self.log.append(payload)?;
+    fn append(&mut self, entries: u64) -> Result<()> {
+        for index in self.next()..self.next() + entries {
+            self.log.append(self.payloads.at(index))?;
         }
         Ok(self.log.flush()?)
     }
@@ -46,13 +51,14 @@ impl Peer for Log {
         Ok(self.log.truncate(index - self.before)?)
     }
 
-    fn replay(&mut self) -> Result<u64> {
-        let (mut bytes, mut entries) = (0, 0);
+    fn replay(&mut self, mut looker: Looker) -> Result<Looker> {
         for entry in self.log.iter()? {
-            bytes += look_at(&entry?);
-            entries += 1;
+            looker.look(&entry?);
         }
-        ensure!(entries == self.log.len(), "entries are missing");
-        Ok(bytes)
+        Ok(looker)
+    }
+
+    fn reader(&mut self) -> Result<ReadOne> {
+        bail!("not there")
     }
 }

@@ -10,8 +10,6 @@ mod roadbed;
 
 use crate::peer::Candidate;
 
-pub use okaywal::KEEPS;
-
 /// Roadbed's log, with its defaults.
 pub const OURS: Candidate = roadbed::CANDIDATE;
 

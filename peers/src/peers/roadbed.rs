@@ -1,52 +1,64 @@
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use roadbed_wal::{Entry, FileSystem, Log, LogOptions, StreamId, WalError};
 
-use crate::peer::{Candidate, FILE_BYTES, Peer, look_at};
+use crate::peer::{Candidate, FILE_BYTES, Looker, Payloads, Peer, ReadOne, Setup};
 
 pub const CANDIDATE: Candidate = Candidate { name: "roadbed-wal", setup: "defaults", lacks: &[], open };
 
-fn open(dir: &Path, _entry_bytes: u64) -> Result<Box<dyn Peer>> {
-    let stream = StreamId { chain: [7; 32], kind: *b"peers\0\0\0" };
-    let options = LogOptions { segment_bytes: FILE_BYTES, ..LogOptions::new(stream) };
-    let log = match Log::open(Arc::new(FileSystem), dir, options.clone()) {
-        Err(WalError::Missing { .. }) => Log::create(Arc::new(FileSystem), dir, options, 0),
-        other => other,
-    };
-    Ok(Box::new(log?))
+struct Ours {
+    log: Log,
+    payloads: Payloads,
 }
 
-impl Peer for Log {
-    fn append(&mut self, payload: &[u8], entries: u64) -> Result<()> {
+fn open(setup: Setup<'_>) -> Result<Box<dyn Peer>> {
+    let stream = StreamId { chain: [7; 32], kind: *b"peers\0\0\0" };
+    let options = LogOptions { segment_bytes: FILE_BYTES, ..LogOptions::new(stream) };
+    let log = match Log::open(Arc::new(FileSystem), setup.dir, options.clone()) {
+        Err(WalError::Missing { .. }) => Log::create(Arc::new(FileSystem), setup.dir, options, 0),
+        other => other,
+    };
+    Ok(Box::new(Ours { log: log?, payloads: setup.payloads.clone() }))
+}
+
+impl Peer for Ours {
+    fn append(&mut self, entries: u64) -> Result<()> {
         for _ in 0..entries {
-            let index = self.range().end;
-            Self::append(self, index, Entry { key: index, digest: index, payload })?;
+            let index = self.log.range().end;
+            let payload = self.payloads.at(index);
+            self.log.append(index, Entry { key: index, digest: index, payload })?;
         }
-        self.sync()?;
+        self.log.sync()?;
         Ok(())
     }
 
     fn next(&self) -> u64 {
-        self.range().end
+        self.log.range().end
     }
 
     fn drop_front(&mut self, index: u64) -> Result<()> {
-        Ok(self.truncate_before(index)?)
+        Ok(self.log.truncate_before(index)?)
     }
 
     fn drop_tail(&mut self, index: u64) -> Result<()> {
-        Ok(self.truncate_after(index)?)
+        Ok(self.log.truncate_after(index)?)
     }
 
-    fn replay(&mut self) -> Result<u64> {
-        let mut bytes = 0;
-        self.reader().visit(self.range(), |entry| {
-            bytes += look_at(entry.payload);
+    fn replay(&mut self, mut looker: Looker) -> Result<Looker> {
+        self.log.reader().visit(self.log.range(), |entry| {
+            looker.look(entry.payload);
             ControlFlow::Continue(())
         })?;
-        Ok(bytes)
+        Ok(looker)
+    }
+
+    fn reader(&mut self) -> Result<ReadOne> {
+        let reader = self.log.reader();
+        Ok(Box::new(move |index, look| {
+            look(&reader.get(index)?.context("an entry that is retained")?.payload);
+            Ok(())
+        }))
     }
 }
