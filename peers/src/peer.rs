@@ -21,6 +21,17 @@ pub trait Peer {
     /// Appends so many entries, those that were prepared last; durable when it returns.
     fn append(&mut self, entries: u64) -> Result<()>;
 
+    /// Sends so many entries on their way, those that were prepared last. A log that can lets the next ones be put together
+    /// meanwhile; for the others they are durable when it returns.
+    fn stream(&mut self, entries: u64) -> Result<()> {
+        self.append(entries)
+    }
+
+    /// Waits until everything that was sent on its way is durable.
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// The index of the next entry; the first one ever has 0.
     fn next(&self) -> u64;
 

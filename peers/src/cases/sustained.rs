@@ -1,11 +1,12 @@
-//! Gigabytes without a pause, the front dropped behind them.
+//! Gigabytes without a pause, the front dropped behind them: nobody waits for one group before the next is put together,
+//! where the log can do without.
 
 use anyhow::Result;
 use roadbed_benches::bench::{Bench, Measured, Round, Unit, params};
 use roadbed_benches::limits::RawFile;
 use roadbed_benches::stats;
 
-use super::{append, new, peer_of, timed};
+use super::{new, peer_of, timed};
 use crate::peer::{Candidate, Payloads, Peer};
 use crate::peers::OURS;
 
@@ -54,7 +55,8 @@ pub fn run(bench: &Bench, candidate: &Candidate) -> Result<Measured> {
 fn stretch(log: &mut dyn Peer, cut: &mut u64) -> Result<f64> {
     let mut took = 0.0;
     for _ in 0..GROUPS {
-        took += append(log, ENTRIES)?;
+        log.prepare(ENTRIES);
+        took += timed(|| log.stream(ENTRIES))?;
         if log.next() - *cut >= RETAINED + CUT_EVERY {
             *cut = log.next() - RETAINED;
             took += timed(|| {
@@ -63,5 +65,5 @@ fn stretch(log: &mut dyn Peer, cut: &mut u64) -> Result<f64> {
             })?;
         }
     }
-    Ok(took)
+    Ok(took + timed(|| log.settle())?)
 }

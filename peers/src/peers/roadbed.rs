@@ -6,7 +6,7 @@ use roadbed_wal::{Entry, FileSystem, Log, LogOptions, StreamId, WalError};
 
 use crate::peer::{Candidate, FILE_BYTES, Looker, Payloads, Peer, ReadOne, Setup};
 
-pub const CANDIDATE: Candidate = Candidate { name: "roadbed-wal", setup: "defaults", lacks: &[], open };
+pub const CANDIDATE: Candidate = Candidate { name: "roadbed-wal", setup: "defaults; the sustained case sends a group on its way while the one before is written (`submit`)", lacks: &[], open };
 
 struct Ours {
     log: Log,
@@ -23,14 +23,32 @@ fn open(setup: Setup<'_>) -> Result<Box<dyn Peer>> {
     Ok(Box::new(Ours { log: log?, payloads: setup.payloads.clone() }))
 }
 
-impl Peer for Ours {
-    fn append(&mut self, entries: u64) -> Result<()> {
+impl Ours {
+    fn put(&mut self, entries: u64) -> Result<()> {
         for _ in 0..entries {
             let index = self.log.range().end;
             let payload = self.payloads.at(index);
             self.log.append(index, Entry { key: index, digest: index, payload })?;
         }
+        Ok(())
+    }
+}
+
+impl Peer for Ours {
+    fn append(&mut self, entries: u64) -> Result<()> {
+        self.put(entries)?;
         self.log.sync()?;
+        Ok(())
+    }
+
+    fn stream(&mut self, entries: u64) -> Result<()> {
+        self.put(entries)?;
+        self.log.submit()?;
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.log.settle()?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 use anyhow::Result;
 use bytes::Bytes;
-use commonware_runtime::ReadOptions;
+use commonware_runtime::{Handle, ReadOptions};
 use commonware_runtime::tokio::Context;
 use commonware_storage::journal::contiguous::variable::{Config, Journal};
 use commonware_storage::journal::contiguous::{Contiguous as _, Many};
@@ -12,7 +12,7 @@ use crate::peer::{Candidate, Looker, Payloads, Peer, ReadOne, Setup};
 pub const CANDIDATE: Candidate = Candidate {
     name: "commonware contiguous 2026.10",
     setup: "`contiguous::variable` on the tokio runtime, `append_many` and `commit` (fdatasync), which its documents call \
-            durable; the same sizes. A tail is dropped while it is opened, so that includes an opening",
+            durable; the same sizes. In the sustained case `start_sync`, whose handle is waited for when the next group is appended. A tail is dropped while it is opened, so that includes an opening",
     lacks: &[],
     open,
 };
@@ -22,6 +22,8 @@ struct Log {
     payloads: Payloads,
     /// The next entries.
     ready: Vec<Bytes>,
+    /// The sync of what was sent on its way last.
+    on_its_way: Option<Handle<()>>,
     /// Last, so that the journal goes first.
     runtime: Runtime,
 }
@@ -42,7 +44,8 @@ fn open(setup: Setup<'_>) -> Result<Box<dyn Peer>> {
     let mut runtime = Runtime::start(setup.dir)?;
     let context = runtime.context();
     let journal = runtime.handle.block_on(Journal::init(context, config(setup.payloads)))?;
-    Ok(Box::new(Log { journal: Some(journal), payloads: setup.payloads.clone(), ready: Vec::new(), runtime }))
+    let (journal, payloads) = (Some(journal), setup.payloads.clone());
+    Ok(Box::new(Log { journal, payloads, ready: Vec::new(), on_its_way: None, runtime }))
 }
 
 impl Peer for Log {
@@ -58,6 +61,22 @@ impl Peer for Log {
         })?;
         self.journal = Some(journal);
         Ok(())
+    }
+
+    fn stream(&mut self, _entries: u64) -> Result<()> {
+        let (journal, ready) = (taken(&mut self.journal)?, std::mem::take(&mut self.ready));
+        let (journal, sync) = self.runtime.handle.block_on(async move {
+            let (journal, _) = journal.append_many(Many::Flat(&ready)).await?;
+            journal.start_sync().await
+        })?;
+        self.journal = Some(journal);
+        self.settle()?;
+        self.on_its_way = Some(sync);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.on_its_way.take().map_or(Ok(()), |sync| Ok(self.runtime.handle.block_on(sync)?))
     }
 
     fn next(&self) -> u64 {

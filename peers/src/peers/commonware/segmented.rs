@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use commonware_runtime::ReadOptions;
+use commonware_runtime::{Handle, ReadOptions};
 use commonware_runtime::tokio::Context;
 use commonware_storage::journal::segmented::variable::{Config, Journal};
 
@@ -11,7 +11,7 @@ use crate::peer::{Candidate, Looker, Need, Payloads, Peer, ReadOne, Setup};
 
 pub const CANDIDATE: Candidate = Candidate {
     name: "commonware segmented 2026.10",
-    setup: "`segmented::variable` on the tokio runtime, `append` and `sync` of the section (fdatasync); sections of 64 MiB, \
+    setup: "`segmented::variable` on the tokio runtime, `append` and `sync` of the section (fdatasync), in the sustained case `start_sync`, waited for when the next group is appended; sections of 64 MiB, \
             buffers of 8 MiB, pages of its benchmarks and a cache of 160 MB, no compression. It has to be replayed before \
             it takes entries again, so opening includes that, and so does dropping a tail, which it does while it is opened",
     lacks: &[(Need::ReadBeside, "an operation takes the journal, and gives it back when it is over")],
@@ -27,6 +27,8 @@ struct Log {
     offsets: Vec<u64>,
     /// The next entries.
     ready: Vec<Bytes>,
+    /// The sync of what was sent on its way last.
+    on_its_way: Option<Handle<()>>,
     /// Last, so that the journal goes first.
     runtime: Runtime,
 }
@@ -53,6 +55,7 @@ fn open(setup: Setup<'_>) -> Result<Box<dyn Peer>> {
         per_section,
         offsets: Vec::new(),
         ready: Vec::new(),
+        on_its_way: None,
         runtime,
     };
     log.replay(Looker::default())?;
@@ -63,14 +66,9 @@ impl Log {
     fn journal(&self) -> MutexGuard<'_, Option<Journal<Context, Bytes>>> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Peer for Log {
-    fn prepare(&mut self, entries: u64) {
-        self.ready = (self.next()..self.next() + entries).map(|index| self.payloads.shared(index)).collect();
-    }
-
-    fn append(&mut self, entries: u64) -> Result<()> {
+    /// Appends the entries that are ready; answers the journal, and the first and the last section that they are in.
+    fn put(&mut self, entries: u64) -> Result<(Journal<Context, Bytes>, [u64; 2])> {
         let (ready, next, per_section) = (std::mem::take(&mut self.ready), self.next(), self.per_section);
         let mut journal = taken(&mut self.journal())?;
         let offsets = &mut self.offsets;
@@ -80,11 +78,40 @@ impl Peer for Log {
                 (journal, offset, _) = journal.append(index / per_section, payload).await?;
                 offsets.push(offset);
             }
-            let (first, last) = (next / per_section, (next + entries - 1) / per_section);
-            if first == last { journal.sync(first).await } else { journal.sync([first, last]).await }
+            Ok::<_, anyhow::Error>(journal)
+        })?;
+        Ok((journal, [next / per_section, (next + entries - 1) / per_section]))
+    }
+}
+
+impl Peer for Log {
+    fn prepare(&mut self, entries: u64) {
+        self.ready = (self.next()..self.next() + entries).map(|index| self.payloads.shared(index)).collect();
+    }
+
+    fn append(&mut self, entries: u64) -> Result<()> {
+        let (journal, sections) = self.put(entries)?;
+        let journal = self.runtime.handle.block_on(async move {
+            match sections {
+                [first, last] if first == last => journal.sync(first).await,
+                both => journal.sync(both).await,
+            }
         })?;
         *self.journal() = Some(journal);
         Ok(())
+    }
+
+    fn stream(&mut self, entries: u64) -> Result<()> {
+        let (journal, sections) = self.put(entries)?;
+        let (journal, sync) = self.runtime.handle.block_on(journal.start_sync(sections))?;
+        *self.journal() = Some(journal);
+        self.settle()?;
+        self.on_its_way = Some(sync);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.on_its_way.take().map_or(Ok(()), |sync| Ok(self.runtime.handle.block_on(sync)?))
     }
 
     fn next(&self) -> u64 {
