@@ -6,7 +6,12 @@ use roadbed_wal::{Entry, FileSystem, Log, LogOptions, StreamId, WalError};
 
 use crate::peer::{Candidate, FILE_BYTES, Looker, Payloads, Peer, ReadOne, Setup};
 
-pub const CANDIDATE: Candidate = Candidate { name: "roadbed-wal", setup: "defaults; the sustained case sends a group on its way while the one before is written (`submit`)", lacks: &[], open };
+pub const CANDIDATE: Candidate = Candidate {
+    name: "roadbed-wal",
+    setup: "defaults; the sustained case sends a group on its way while the one before is written (`submit`)",
+    lacks: &[],
+    open,
+};
 
 struct Ours {
     log: Log,

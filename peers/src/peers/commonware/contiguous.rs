@@ -1,7 +1,7 @@
 use anyhow::Result;
 use bytes::Bytes;
-use commonware_runtime::{Handle, ReadOptions};
 use commonware_runtime::tokio::Context;
+use commonware_runtime::{Handle, ReadOptions};
 use commonware_storage::journal::contiguous::variable::{Config, Journal};
 use commonware_storage::journal::contiguous::{Contiguous as _, Many};
 use futures_util::StreamExt as _;

@@ -2,8 +2,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use commonware_runtime::{Handle, ReadOptions};
 use commonware_runtime::tokio::Context;
+use commonware_runtime::{Handle, ReadOptions};
 use commonware_storage::journal::segmented::variable::{Config, Journal};
 
 use super::{BUFFER_BYTES, Runtime, cache, per_section, taken};
