@@ -287,6 +287,10 @@ impl Writer {
                 state = self.desk.room.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
+        // What the owner has written itself may have let the next group begin, while every thread slept.
+        if state.ready() > 0 && state.idle > 0 {
+            self.desk.work.notify_one();
+        }
         Ok(())
     }
 
