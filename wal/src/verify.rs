@@ -32,9 +32,9 @@ pub struct Report {
     pub segments: usize,
     /// Bytes that were read.
     pub bytes: u64,
-    /// Bytes of a torn tail that opening would cut off.
+    /// Bytes of a torn tail that opening would cut off, or of an unfinished footer that it would write over.
     pub torn_bytes: u64,
-    /// Whether the log was closed in order.
+    /// Whether the log was closed in order, its last footer whole.
     pub clean_close: bool,
     /// What is damaged: [`WalError::Corrupt`] each.
     pub damage: Vec<WalError>,
@@ -185,9 +185,16 @@ pub fn verify_each(
         report.keep(end::check(record, &options.stream, dir, &last.path, &header, &judged))?;
     }
     if let Some(footer) = judged.footer {
-        let checked =
-            check_table(storage, last, header.salt, footer.table, &judged.records, header.base_index);
-        report.keep(checked)?;
+        let table = footer.table;
+        match check_table(storage, last, header.salt, table, &judged.records, header.base_index) {
+            // A crash or a failed write can leave the summary without its table. Nothing reads it: opening has the frames,
+            // and the next group or the next footer is written over it.
+            Err(error) if error.is_corruption() => {
+                report.torn_bytes = PAGE.saturating_add(table.bytes());
+                report.clean_close = false;
+            }
+            checked => checked?,
+        }
     }
     tell(last, report.damage.last().cloned());
     let Some(linked) = report.keep(chain::link(&candidates, &options.stream, judged.trim))? else {
@@ -366,20 +373,18 @@ fn check_table(
     let path = &candidate.path;
     let file = open_to_read(storage, path)?;
     let source = FileSource::new(&*file).map_err(|error| read_failed(path, span.offset, &error))?;
+    let damage = |offset: u64, index: u64, found: String| {
+        let expected = "a page of the table as the frames have it";
+        WalError::corrupt(path, offset, Some(index), expected, found, ADVICE_OPEN)
+    };
+    let end = span.offset.saturating_add(span.bytes());
+    if source.bytes() < end {
+        return Err(damage(source.bytes(), base, format!("the end of the file before {end}")));
+    }
     let read = |offset: u64| {
         let mut page = vec![0; PAGE_BYTES];
         source.read(&mut page, offset).map_err(|error| read_failed(path, offset, &error))?;
         Ok(page)
-    };
-    let damage = |offset: u64, index: u64, found: String| {
-        WalError::corrupt(
-            path,
-            offset,
-            Some(index),
-            "a page of the table as the frames have it",
-            found,
-            ADVICE_OPEN,
-        )
     };
     let mut held: Option<(u64, Vec<u8>)> = None;
     for (nth, (record, index)) in records.iter().zip(base..).enumerate() {

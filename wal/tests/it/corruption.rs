@@ -59,7 +59,12 @@ fn closed() -> (SimStorage, Vec<StoredEntry>) {
 fn holds(sim: &SimStorage, wanted: &[StoredEntry], context: &str) {
     match open(sim) {
         Ok(log) => serves(&log.reader(), wanted, context),
-        Err(error) => refuses(&error, context),
+        Err(error) => {
+            refuses(&error, context);
+            // What opening refuses, verification does not call sound.
+            let report = verify(sim, Path::new(DIR), &options());
+            assert!(!report.is_ok_and(|report| report.is_sound()), "{context}");
+        }
     }
 }
 
@@ -340,6 +345,34 @@ fn durable_upto_advances_with_every_group() {
         let durable_upto = u64::from_le_bytes(bytes[at + 16..at + 24].try_into().unwrap());
         assert_eq!(durable_upto, PAGE * (index + 1), "everything before the group");
     }
+}
+
+#[test]
+fn an_unfinished_footer_is_damage_only_where_a_successor_relies_on_it() {
+    let (sim, _) = closed();
+    let ends: Vec<u64> = open(&sim.kill()).unwrap().reader().segments().iter().map(|end| end.bytes).collect();
+    let verified = |nth: usize, at: u64| {
+        let copy = sim.kill();
+        copy.flip_bit(&segment(&sim, nth), (at + 100) * 8);
+        let report = verify(&copy, Path::new(DIR), &options()).unwrap();
+        (report.is_sound(), open(&copy).is_ok(), report.clean_close, report.torn_bytes)
+    };
+    // Of the last segment, where the summary stands behind the last group, and two pages of table behind that.
+    assert_eq!(verified(1, ends[1]), (true, true, false, 0));
+    assert_eq!(verified(1, ends[1] + PAGE), (true, true, false, 3 * PAGE));
+    // Of the sealed one; opening asks its table for the first key.
+    assert_eq!(verified(0, ends[0]), (false, true, true, 0));
+    assert_eq!(verified(0, ends[0] + PAGE), (false, false, true, 0));
+
+    // The file ends within the table: its entry alone had made it so long.
+    let sim = SimStorage::new(5);
+    let mut log = create(&sim, 0);
+    support::append(&mut log, 0..1, 0, 40_000);
+    log.close().unwrap();
+    sim.damage(&segment(&sim, 0), |bytes| bytes.truncate(bytes.len() - 4096));
+    let report = verify(&sim, Path::new(DIR), &options()).unwrap();
+    assert_eq!((report.is_sound(), report.clean_close, report.torn_bytes), (true, false, 3 * PAGE));
+    assert_eq!(open(&sim).unwrap().range(), 0..1);
 }
 
 #[test]

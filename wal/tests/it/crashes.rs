@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use roadbed_wal::sim::SimStorage;
-use roadbed_wal::{Log, SyncPoint};
+use roadbed_wal::{Log, SyncPoint, verify};
 
 use crate::script::Do::{self, *};
 use crate::script::{DIR, Model, check, go_on, options, recover, run};
@@ -311,10 +311,12 @@ impl Case<'_> {
 
     /// Answers the steps that recovery took.
     fn recovers(&self, image: &SimStorage, model: &Model, context: &str) -> u64 {
+        let verified = verify(image, Path::new(DIR), &options());
         let Some(log) = recover(image, model, &options(), context) else {
             return 0;
         };
         let (steps, range) = (image.steps(), log.range());
+        assert_eq!(verified.expect("a log").range, range, "{context}: verify sees another log");
         drop(log);
         let again = recover(image, model, &options(), context).expect("a log");
         assert_eq!(again.range(), range, "{context}: recovery is not idempotent");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use roadbed_wal::sim::SimStorage;
-use roadbed_wal::{Entry, Log, LogOptions, StoredEntry, WalError};
+use roadbed_wal::{Entry, Log, LogOptions, StoredEntry, WalError, verify};
 
 use crate::support::{STREAM, digest, payload};
 
@@ -329,12 +329,18 @@ pub(crate) fn recover(sim: &SimStorage, model: &Model, options: &LogOptions, con
         );
     }
     no_spare_is_a_segment(sim, context);
+    let report = verify(sim, Path::new(DIR), options);
     let opened = Log::open(Arc::new(sim.clone()), Path::new(DIR), options.clone());
     let log = match opened {
         Ok(log) => log,
-        Err(WalError::Missing { .. }) if !model.created => return None,
+        Err(WalError::Missing { .. }) if !model.created => {
+            assert!(matches!(report, Err(WalError::Missing { .. })), "{context}: {report:?}");
+            return None;
+        }
         Err(error) => panic!("{context}: refused: {error}"),
     };
+    let report = report.unwrap_or_else(|error| panic!("{context}: not verified: {error}"));
+    assert!(report.is_sound(), "{context}: what opens is called damaged: {report:?}");
     check(&log, model, context);
     Some(log)
 }
