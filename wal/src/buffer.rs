@@ -35,14 +35,19 @@ impl AlignedBuffer {
         self.len = self.len.min(len);
     }
 
-    /// Adds `bytes` bytes of unspecified content at the end and answers them.
-    pub(crate) fn extend(&mut self, bytes: usize) -> &mut [u8] {
-        let from = self.len;
-        let wanted = from + bytes;
+    /// Makes room for so many bytes more.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        let wanted = self.len + bytes;
         if wanted > self.capacity() {
             self.grow(wanted);
         }
-        self.len = wanted;
+    }
+
+    /// Adds `bytes` bytes of unspecified content at the end and answers them.
+    pub(crate) fn extend(&mut self, bytes: usize) -> &mut [u8] {
+        self.reserve(bytes);
+        let from = self.len;
+        self.len += bytes;
         &mut self.bytes_mut()[from..]
     }
 

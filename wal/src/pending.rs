@@ -305,6 +305,12 @@ impl Pending {
         self.keep_buffer(group.buffer);
     }
 
+    /// The largest buffer that is kept, empty.
+    pub(crate) fn largest_buffer(&mut self) -> AlignedBuffer {
+        let largest = (0..self.spare.len()).max_by_key(|nth| self.spare[*nth].capacity());
+        largest.map(|nth| self.spare.swap_remove(nth)).unwrap_or_default()
+    }
+
     /// Takes a buffer back.
     pub(crate) fn keep_buffer(&mut self, mut buffer: AlignedBuffer) {
         // A buffer that one giant entry grew is not kept.

@@ -7,7 +7,7 @@ use crate::error::{ADVICE_OPEN, WalError};
 use crate::format::footer;
 use crate::format::frame::FrameKind;
 use crate::format::header::{Header, Predecessor, TablePlace};
-use crate::format::table::{Record, TableSpan, build};
+use crate::format::table::{Record, TableSpan};
 use crate::format::{PAGE, PAGE_BYTES};
 use crate::judge::chain::{self, Candidate};
 use crate::judge::end;
@@ -400,8 +400,8 @@ fn check_table(
         }
     }
     if span.entries == records.len() as u64 {
-        let (_, wanted) = build(records, base, salt, span.offset);
-        if wanted != span {
+        let digests = records.iter().filter(|record| record.digest != 0).count() as u64;
+        if span.digests != digests {
             return Err(damage(span.offset, base, format!("{} digests", span.digests)));
         }
     }

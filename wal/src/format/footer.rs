@@ -5,8 +5,9 @@
 //! can never be taken for frames.
 
 use super::page::{self, BODY, PageFault};
-use super::table::{self, Record, TableSpan};
+use super::table::{self, Record, TableBuilder, TableSpan};
 use super::{PAGE, PAGE_BYTES, get_u32, get_u64, put_u32, put_u64};
+use crate::buffer::AlignedBuffer;
 
 const MAGIC: &[u8; 8] = b"RBWFOOTR";
 const KIND: usize = BODY;
@@ -52,9 +53,17 @@ pub(crate) struct Summary {
     pub(crate) last_key: u64,
 }
 
-/// The footer's pages, to be written at `offset`.
-pub(crate) fn build(summary: Summary, records: &[Record], salt: u64, offset: u64) -> (Vec<u8>, Footer) {
-    let (pages, table) = table::build(records, summary.base_index, salt, offset + PAGE);
+/// Adds the footer's pages, to be written at `offset`, to `out`, which is empty.
+pub(crate) fn build(
+    summary: Summary,
+    records: &[Record],
+    salt: u64,
+    offset: u64,
+    builder: &mut TableBuilder,
+    out: &mut AlignedBuffer,
+) -> Footer {
+    out.extend(PAGE_BYTES).fill(0);
+    let table = builder.build(records, summary.base_index, salt, offset + PAGE, out);
     let footer = Footer {
         kind: summary.kind,
         tail: summary.tail,
@@ -62,16 +71,15 @@ pub(crate) fn build(summary: Summary, records: &[Record], salt: u64, offset: u64
         last_key: summary.last_key,
         table,
     };
-    let mut out = vec![0; PAGE_BYTES];
-    put_u32(&mut out, KIND, footer.kind as u32);
-    put_u32(&mut out, TAIL, footer.tail);
-    put_u64(&mut out, END_INDEX, footer.end_index);
-    put_u64(&mut out, LAST_KEY, footer.last_key);
-    put_u64(&mut out, ENTRIES, table.entries);
-    put_u64(&mut out, DIGESTS, table.digests);
-    page::seal(&mut out, MAGIC, salt, offset);
-    out.extend_from_slice(&pages);
-    (out, footer)
+    let page = &mut out.bytes_mut()[..PAGE_BYTES];
+    put_u32(page, KIND, footer.kind as u32);
+    put_u32(page, TAIL, footer.tail);
+    put_u64(page, END_INDEX, footer.end_index);
+    put_u64(page, LAST_KEY, footer.last_key);
+    put_u64(page, ENTRIES, table.entries);
+    put_u64(page, DIGESTS, table.digests);
+    page::seal(page, MAGIC, salt, offset);
+    footer
 }
 
 /// Checks and decodes a summary page.
@@ -105,7 +113,9 @@ mod tests {
     fn a_footer_comes_back_as_it_was_written() {
         let records: Vec<Record> = (0..400).map(|n| Record { offset: n * 8, key: n, digest: n }).collect();
         let summary = Summary { kind: FooterKind::Close, tail: 6, base_index: 10, last_key: 399 };
-        let (bytes, footer) = build(summary, &records, 3, 8192);
+        let (mut builder, mut bytes) = (TableBuilder::default(), AlignedBuffer::default());
+        let footer = build(summary, &records, 3, 8192, &mut builder, &mut bytes);
+        let bytes = bytes.bytes();
         assert_eq!(footer.end_index, 410);
         assert_eq!(footer.table, TableSpan { offset: 12288, entries: 400, digests: 399 });
         assert_eq!(decode(&bytes[..PAGE_BYTES], 3, 8192), Ok(footer));

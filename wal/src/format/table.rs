@@ -10,6 +10,7 @@
 
 use super::page::{self, BODY, BODY_BYTES, PageFault};
 use super::{PAGE, PAGE_BYTES, get_u64, put_u64};
+use crate::buffer::AlignedBuffer;
 
 const ENTRY_MAGIC: &[u8; 8] = b"RBWENTRY";
 const DIGEST_MAGIC: &[u8; 8] = b"RBWDIGST";
@@ -67,49 +68,57 @@ pub(crate) fn table_bytes(entries: u64, digests: u64) -> u64 {
     (entries.div_ceil(ENTRIES_A_PAGE).saturating_add(digests.div_ceil(DIGESTS_A_PAGE))).saturating_mul(PAGE)
 }
 
-/// The pages of the table of a segment that starts at index `base`, to be written at `offset`.
-pub(crate) fn build(records: &[Record], base: u64, salt: u64, offset: u64) -> (Vec<u8>, TableSpan) {
-    let mut digests: Vec<(u64, u64)> = (base..)
-        .zip(records)
-        .filter(|(_, record)| record.digest != 0)
-        .map(|(index, record)| (record.digest, index))
-        .collect();
-    digests.sort_unstable();
-    let span = TableSpan { offset, entries: records.len() as u64, digests: digests.len() as u64 };
-    let mut out = Vec::with_capacity(usize::try_from(span.bytes()).unwrap_or(0));
-    let entries_a_page = BODY_BYTES / ENTRY_BYTES;
-    for chunk in records.chunks(entries_a_page) {
-        let page = new_page(&mut out);
-        for (nth, record) in chunk.iter().enumerate() {
-            let at = BODY + nth * ENTRY_BYTES;
-            put_u64(page, at, record.offset);
-            put_u64(page, at + 8, record.key);
-            put_u64(page, at + 16, record.digest);
-        }
-        seal_last(&mut out, ENTRY_MAGIC, salt, offset);
-    }
-    for chunk in digests.chunks(BODY_BYTES / DIGEST_BYTES) {
-        let page = new_page(&mut out);
-        for (nth, (digest, index)) in chunk.iter().enumerate() {
-            let at = BODY + nth * DIGEST_BYTES;
-            put_u64(page, at, *digest);
-            put_u64(page, at + 8, *index);
-        }
-        seal_last(&mut out, DIGEST_MAGIC, salt, offset);
-    }
-    debug_assert_eq!(out.len() as u64, span.bytes());
-    (out, span)
+/// Puts tables together. Keeps its memory: what a table of many small entries takes is not asked of the system anew each
+/// time, page by page.
+#[derive(Debug, Default)]
+pub(crate) struct TableBuilder {
+    /// Digest and index.
+    digests: Vec<(u64, u64)>,
 }
 
-fn new_page(out: &mut Vec<u8>) -> &mut [u8] {
-    let start = out.len();
-    out.resize(start + PAGE_BYTES, 0);
-    &mut out[start..]
-}
-
-fn seal_last(out: &mut [u8], magic: &[u8; 8], salt: u64, table: u64) {
-    let start = out.len() - PAGE_BYTES;
-    page::seal(&mut out[start..], magic, salt, table + start as u64);
+impl TableBuilder {
+    /// Adds the pages of the table of a segment that starts at index `base` to `out`, whose end will be at `offset`.
+    pub(crate) fn build(
+        &mut self,
+        records: &[Record],
+        base: u64,
+        salt: u64,
+        offset: u64,
+        out: &mut AlignedBuffer,
+    ) -> TableSpan {
+        let with_index = (base..).zip(records).filter(|(_, record)| record.digest != 0);
+        self.digests.clear();
+        self.digests.extend(with_index.map(|(index, record)| (record.digest, index)));
+        self.digests.sort_unstable();
+        let span = TableSpan { offset, entries: records.len() as u64, digests: self.digests.len() as u64 };
+        out.reserve(usize::try_from(span.bytes()).unwrap_or(usize::MAX));
+        let mut at = offset;
+        for chunk in records.chunks(BODY_BYTES / ENTRY_BYTES) {
+            let page = out.extend(PAGE_BYTES);
+            let (body, rest) = page[BODY..].split_at_mut(chunk.len() * ENTRY_BYTES);
+            for (place, record) in body.chunks_exact_mut(ENTRY_BYTES).zip(chunk) {
+                put_u64(place, 0, record.offset);
+                put_u64(place, 8, record.key);
+                put_u64(place, 16, record.digest);
+            }
+            rest.fill(0);
+            page::seal(page, ENTRY_MAGIC, salt, at);
+            at += PAGE;
+        }
+        for chunk in self.digests.chunks(BODY_BYTES / DIGEST_BYTES) {
+            let page = out.extend(PAGE_BYTES);
+            let (body, rest) = page[BODY..].split_at_mut(chunk.len() * DIGEST_BYTES);
+            for (place, (digest, index)) in body.chunks_exact_mut(DIGEST_BYTES).zip(chunk) {
+                put_u64(place, 0, *digest);
+                put_u64(place, 8, *index);
+            }
+            rest.fill(0);
+            page::seal(page, DIGEST_MAGIC, salt, at);
+            at += PAGE;
+        }
+        debug_assert_eq!(at, offset + span.bytes());
+        span
+    }
 }
 
 /// Checks an entry page and answers the record at a place of [`TableSpan::entry_page`].
@@ -134,8 +143,15 @@ mod tests {
         let records: Vec<Record> = (0..1000)
             .map(|n| Record { offset: 4096 + n * 64, key: n, digest: if n % 3 == 0 { 0 } else { 5000 - n } })
             .collect();
-        let (bytes, span) = build(&records, 40, 77, 8192);
+        let (mut builder, mut bytes) = (TableBuilder::default(), AlignedBuffer::default());
+        // Whatever the memory held before.
+        bytes.extend(100_000).fill(0xff);
+        builder.build(&records, 3, 5, 4096, &mut bytes);
+        bytes.truncate(0);
+        let span = builder.build(&records, 40, 77, 8192, &mut bytes);
+        let bytes = bytes.bytes();
         assert_eq!(bytes.len() as u64, span.bytes());
+        assert!(bytes[bytes.len() - 100..bytes.len() - 4].iter().all(|byte| *byte == 0));
         let page = |offset: u64| &bytes[(offset - 8192) as usize..][..PAGE_BYTES];
         for (nth, record) in records.iter().enumerate() {
             let (offset, at) = span.entry_page(nth as u64);

@@ -24,6 +24,7 @@ use crate::error::WalError;
 use crate::format::footer::Footer;
 use crate::format::frame::FrameKind;
 use crate::format::header::{Header, SegmentKind};
+use crate::format::table::TableBuilder;
 use crate::format::{PAGE, copy_crc32c, crc32c};
 use crate::judge::{Facts, Judged, State};
 use crate::options::LogOptions;
@@ -61,6 +62,7 @@ pub struct Log {
     covered: bool,
     next: u64,
     pool: Pool,
+    tables: TableBuilder,
     /// Retired files that readers may still hold.
     limbo: VecDeque<retire::Retired>,
     /// Retired files that have names of spares; not durable yet.
@@ -388,6 +390,7 @@ impl Log {
             covered: true,
             next,
             pool,
+            tables: TableBuilder::default(),
             limbo: VecDeque::new(),
             renamed: Vec::new(),
             filling: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Log, cursor, salt};
+use crate::buffer::AlignedBuffer;
 use crate::error::WalError;
 use crate::format::PAGE;
 use crate::format::footer::{self, Footer, FooterKind, Summary};
@@ -18,7 +19,7 @@ pub(super) struct Ending {
     /// Where the sealed segment's table is, as the next header will say.
     pub(super) place: TablePlace,
     /// The pages of that table, where they go into the next segment.
-    pub(super) pages: Vec<u8>,
+    pub(super) pages: AlignedBuffer,
 }
 
 /// What the next segment is.
@@ -36,16 +37,19 @@ impl Log {
     /// Writes the footer of the active segment where its next group would go.
     pub(super) fn write_footer(&mut self, kind: FooterKind) -> Result<Footer, WalError> {
         self.check_poison()?;
-        let (path, offset, bytes, footer) = {
+        let mut bytes = self.pending.largest_buffer();
+        let (path, offset, footer) = {
             let view = self.shared.view();
             let active = &view.active;
             let last_key = active.records.last().map_or(0, |record| record.key);
             let summary = Summary { kind, tail: active.tail, base_index: active.base, last_key };
-            let (bytes, footer) = footer::build(summary, &active.records, active.salt, active.end_offset);
-            (active.file.path.clone(), active.end_offset, bytes, footer)
+            let (records, offset) = (&active.records, active.end_offset);
+            let footer = footer::build(summary, records, active.salt, offset, &mut self.tables, &mut bytes);
+            (active.file.path.clone(), offset, footer)
         };
-        let bytes = crate::buffer::AlignedBuffer::copy_of(&bytes);
-        if let Err(error) = write_durably(&*self.file, &path, bytes.bytes(), offset, SyncPoint::Footer) {
+        let written = write_durably(&*self.file, &path, bytes.bytes(), offset, SyncPoint::Footer);
+        self.pending.keep_buffer(bytes);
+        if let Err(error) = written {
             return Err(self.poison(error));
         }
         self.footer = Some(footer);
@@ -66,11 +70,14 @@ impl Log {
             Sealed { table: Some(table), ..sealed(active) }
         };
         let base_index = sealed.end_index;
-        let ending = Ending { sealed, place: TablePlace::Own(footer.table), pages: Vec::new() };
+        let ending = Ending { sealed, place: TablePlace::Own(footer.table), pages: AlignedBuffer::default() };
         let next = self.next_segment(SegmentKind::Roll, base_index, trim_index, urgent)?;
         let active = self.publish_after(next, &ending)?;
         let mut view = self.shared.view_mut();
-        view.active = active;
+        // Its memory serves the next segment.
+        let mut records = std::mem::take(&mut view.active.records);
+        records.clear();
+        view.active = Active { records, ..active };
         view.sealed.push(Arc::new(ending.sealed));
         view.first = trim_index;
         drop(view);
@@ -123,7 +130,7 @@ impl Log {
         // One sync of the directory is for the names of both: the new segment and those that are retired.
         self.rename_retired();
         let site = super::site(&*self.storage, &self.dir, &self.options);
-        let published = match publish(site, &mut self.pool, &header, &ending.pages, next.urgent) {
+        let published = match publish(site, &mut self.pool, &header, ending.pages.bytes(), next.urgent) {
             Ok(published) => published,
             Err(Failure::Before(error)) => return Err(error),
             Err(Failure::After(error)) => return Err(self.poison(error)),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::roll::{Ending, sealed};
 use super::{Log, cursor};
+use crate::buffer::AlignedBuffer;
 use crate::error::{ADVICE_READ, WalError};
 use crate::format::PAGE;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::format::header::{SegmentKind, TablePlace};
-use crate::format::table::{self, Record};
+use crate::format::table::Record;
 use crate::log::retire::Retired;
 use crate::pending::Frame;
 use crate::segment::{Sealed, SegmentFile, Table, read_failed};
@@ -106,7 +107,7 @@ impl Log {
         self.check_poison()?;
         self.land()?;
         let last = sealed(&self.shared.view().active);
-        let ending = Ending { sealed: last, place: TablePlace::None, pages: Vec::new() };
+        let ending = Ending { sealed: last, place: TablePlace::None, pages: AlignedBuffer::default() };
         let next = self.next_segment(SegmentKind::Reset, i, i, true)?;
         let active = self.publish_after(next, &ending)?;
         let mut view = self.shared.view_mut();
@@ -129,11 +130,12 @@ impl Log {
         let salt = next.salt;
         let (place, pages) = match (&records, &sealed.table) {
             (Some(records), _) if !records.is_empty() => {
-                let (pages, span) = table::build(records, sealed.base, salt, PAGE);
+                let mut pages = AlignedBuffer::default();
+                let span = self.tables.build(records, sealed.base, salt, PAGE, &mut pages);
                 (TablePlace::Here(span), pages)
             }
-            (None, Some(table)) => (TablePlace::Own(table.span), Vec::new()),
-            _ => (TablePlace::None, Vec::new()),
+            (None, Some(table)) => (TablePlace::Own(table.span), AlignedBuffer::default()),
+            _ => (TablePlace::None, AlignedBuffer::default()),
         };
         if records.is_some() {
             sealed.table = None;
