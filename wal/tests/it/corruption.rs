@@ -107,6 +107,7 @@ fn serves(reader: &Reader, wanted: &[StoredEntry], context: &str) {
 /// which changes nothing, so that the same bit can be flipped back; now and then it is opened as well.
 fn flip_all(part: u64, parts: u64) {
     const OPENED: u64 = 97;
+    let parts = parts * support::every() as u64;
     let (sim, entries) = closed();
     let end = Path::new(DIR).join("END");
     for path in segments(&sim).into_iter().chain([end]) {

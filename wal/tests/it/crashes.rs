@@ -9,6 +9,7 @@ use roadbed_wal::{Log, SyncPoint, verify};
 
 use crate::script::Do::{self, *};
 use crate::script::{DIR, Model, check, go_on, options, recover, run};
+use crate::support;
 
 const BIG: usize = 3000;
 /// Images of each crash; of the first few, recovery is crashed too.
@@ -240,9 +241,10 @@ pub(crate) const SCRIPTS: &[(&str, &[Do])] = &[
 ];
 
 fn crash_everywhere(direct: bool, part: usize, parts: usize) {
-    for (name, script) in SCRIPTS.iter().skip(part).step_by(parts) {
+    let every = support::every();
+    for (nth, (name, script)) in SCRIPTS.iter().enumerate().skip(part).step_by(parts) {
         let case = Case { name, script, direct, omit: None, images: images() };
-        for step in 0..case.steps() {
+        for step in (0..case.steps()).skip(nth % every).step_by(every) {
             case.crash_at(step);
         }
     }

@@ -8,6 +8,7 @@ use roadbed_wal::{Entry, Log, LogOptions, Storage as _, SyncPoint, WalError};
 
 use crate::crashes::SCRIPTS;
 use crate::script::{DIR, Model, check, go_on, options, recover, run};
+use crate::support;
 
 const OPS: [Op; 8] =
     [Op::Create, Op::Write, Op::Sync, Op::SyncDir, Op::Allocate, Op::Rename, Op::Remove, Op::CreateDir];
@@ -37,7 +38,8 @@ fn fail_everywhere(direct: bool, fault: fn(Op) -> Fault) {
         drop(log);
         let calls = sim.calls();
         for op in OPS {
-            for nth in 1..=calls.iter().filter(|call| call.op == op).count() as u64 {
+            let count = calls.iter().filter(|call| call.op == op).count() as u64;
+            for nth in (1..=count).step_by(support::every()) {
                 let sim = SimStorage::new(7).direct(direct);
                 sim.fail(fault(op).nth(nth));
                 fail_one(&sim, script, &format!("{name}, direct {direct}, {op:?} {nth} fails"));

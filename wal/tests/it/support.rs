@@ -7,6 +7,12 @@ use roadbed_wal::{Entry, FileSystem, Log, LogOptions, Storage, StoredEntry, Stre
 
 pub(crate) const STREAM: StreamId = StreamId { chain: [7; 32], kind: *b"test\0\0\0\0" };
 
+/// How far apart are the cases that an exhaustive test takes: `ROADBED_WAL_EVERY=n` leaves out all but one in n, so that
+/// a run is short enough to be repeated for each mutant.
+pub(crate) fn every() -> usize {
+    std::env::var("ROADBED_WAL_EVERY").ok().and_then(|every| every.parse().ok()).unwrap_or(1)
+}
+
 /// Settings with small segments.
 pub(crate) fn options() -> LogOptions {
     LogOptions { segment_bytes: 64 << 10, pool_segments: 2, ..LogOptions::new(STREAM) }
