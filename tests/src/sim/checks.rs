@@ -461,7 +461,7 @@ impl World {
     /// last group can be taken for one that was never written whole.
     fn damaged_at_work(&self, fork: &SimStorage, luck: &mut super::script::Luck) {
         let [qcs, blocks] = self.ledger.logs;
-        let name = super::acts::flip_a_bit_of_a_log(fork, luck);
+        let name = super::damage::flip_a_bit_of_a_log(fork, luck);
         let row = match recover(fork, &self.chain, &self.config) {
             Start::Running(recovered, node) => {
                 let next_qc = if name == "qcs" { qcs.below } else { qcs.durable };
@@ -515,7 +515,7 @@ impl World {
     /// Damages a fork whose logs have come to rest: its recovery refuses, or serves nothing but the chain. A flipped bit
     /// loses nothing: something vouches for all of it.
     fn damaged_fork(&mut self, fork: &SimStorage, was: &Recovered, luck: &mut super::script::Luck) {
-        let (kind, case) = super::acts::damage(fork, luck, &self.old);
+        let (kind, case) = super::damage::damage(fork, luck, &self.old);
         let before = fork.kill();
         match recover(fork, &self.chain, &self.config) {
             Start::Running(recovered, node) => {

@@ -17,10 +17,13 @@
 //! made small.
 
 mod acts;
+mod calm;
 mod chain;
 mod checks;
 mod coverage;
+mod damage;
 mod excuses;
+mod faults;
 mod process;
 mod recover;
 mod script;
