@@ -47,6 +47,41 @@ fn memory_keeps_the_newest_blocks_and_their_qcs_within_its_limit() {
 }
 
 #[test]
+fn a_block_that_comes_again_is_not_held_twice() {
+    let source = source(3);
+    let mut chain = Chain::new(BlockNumber(0));
+    for link in &source.links {
+        chain.insert_qc(link.verified.clone());
+    }
+    let again = |chain: &mut Chain, number: u64| {
+        let before = chain.memory_bytes();
+        assert!(!chain.insert_block(BlockNumber(number), source.block(number).clone()), "{number}");
+        assert_eq!(chain.memory_bytes(), before, "{number}");
+    };
+    for number in [0, 1, 5] {
+        assert!(chain.insert_block(BlockNumber(number), source.block(number).clone()));
+        again(&mut chain, number);
+    }
+    chain.set_persisted(BlockNumber(2));
+    chain.evict(0);
+    assert_eq!(held(&chain, &source), [5]);
+    again(&mut chain, 1);
+    assert_eq!(held(&chain, &source), [5], "what is durable and was let go of does not come back by a push");
+}
+
+#[test]
+fn qcs_are_numbered_on_from_what_their_log_has() {
+    let source = source(3);
+    let mut chain = Chain::recovered(Chain::new(BlockNumber(0)).cursors(), 7);
+    for (link, index) in source.links.iter().zip(7..) {
+        assert_eq!(chain.next_qc_index(), index);
+        chain.insert_qc(link.verified.clone());
+        assert_eq!(chain.qc(BlockNumber(link.first())).unwrap().index, index);
+    }
+    assert_eq!(chain.next_qc_index(), 10);
+}
+
+#[test]
 fn nothing_goes_that_is_not_durable_with_its_qc() {
     let source = source(3);
     let mut chain = Chain::new(BlockNumber(0));
