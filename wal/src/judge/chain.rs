@@ -221,7 +221,33 @@ mod tests {
         shorter[0].bytes = PAGE + 512;
         assert_eq!(sequences(&shorter, 0).unwrap(), [1, 2], "without all of its padding");
         assert!(refused(Header { sequence: 9, ..first }, 4 * PAGE, 1));
-        assert!(refused(create(1, 11), 4 * PAGE, 1));
+    }
+
+    #[test]
+    fn a_predecessor_that_begins_behind_its_own_end_is_refused() {
+        let first = create(1, 0);
+        let second = after(&first, 2, SegmentKind::Roll, 10);
+        let begins = |base_index: u64, frames_offset: u64| {
+            let second = Header { trim_index: 10, ..second };
+            let first = Header { kind: SegmentKind::Roll, base_index, frames_offset, ..first };
+            predecessor(&files(&[first, second]), &files(&[second])[0], &second, &STREAM)
+        };
+        // Its end, as its successor tells it, is entry 10 at the second page.
+        for (base_index, frames_offset) in [(0, PAGE), (10, PAGE), (0, 2 * PAGE), (10, 2 * PAGE)] {
+            assert_eq!(begins(base_index, frames_offset).unwrap(), 0);
+        }
+        for (base_index, frames_offset) in [(11, PAGE), (0, 3 * PAGE), (11, 3 * PAGE)] {
+            match begins(base_index, frames_offset) {
+                Err(WalError::Corrupt { path, found, .. }) => {
+                    assert_eq!(path, PathBuf::from("dir/1"));
+                    assert!(
+                        found.contains(&format!("entry {base_index} and offset {frames_offset}")),
+                        "{found}"
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod ahead;
 mod basics;
+mod bounds;
 mod corruption;
 mod cost;
 mod crashes;

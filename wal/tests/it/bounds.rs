@@ -1,0 +1,57 @@
+//! What settings promise: what a log is required to have, and how large its files become.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use roadbed_wal::sim::SimStorage;
+use roadbed_wal::{Entry, Log, LogOptions, WalError};
+
+use crate::script::{DIR, options};
+
+fn judged(sim: &SimStorage, options: LogOptions) -> Result<roadbed_wal::Judged, WalError> {
+    Log::judge(Arc::new(sim.clone()), Path::new(DIR), options)
+}
+
+#[test]
+fn a_log_is_required_to_have_so_much_and_no_more() {
+    let sim = SimStorage::new(1);
+    let required = |at_least: u64| LogOptions { require_at_least: Some(at_least), ..options() };
+    // A new log has nothing, whatever is required of one that is opened.
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), required(5), 3).unwrap();
+    for index in 3..7 {
+        log.append(index, Entry { key: index, digest: 0, payload: b"x" }).unwrap();
+    }
+    log.sync().unwrap();
+    drop(log);
+    for at_least in [0, 3, 6, 7] {
+        assert_eq!(judged(&sim, required(at_least)).unwrap().open().unwrap().range(), 3..7);
+    }
+    match judged(&sim, required(8)) {
+        Err(WalError::Shorter { expected: 8, found: 7, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A table grows with the number of entries, not with their bytes: room for it is kept while a segment fills.
+#[test]
+fn a_segment_of_many_small_entries_stays_within_its_size() {
+    let sim = SimStorage::new(2);
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options(), 0).unwrap();
+    while log.segments() < 4 {
+        for _ in 0..20 {
+            let index = log.range().end;
+            log.append(index, Entry { key: index, digest: index | 1 << 63, payload: b"" }).unwrap();
+        }
+        log.sync().unwrap();
+    }
+    let facts_before = (log.range(), log.segments());
+    log.close().unwrap();
+    let segments: Vec<_> = sim.files().into_iter().filter(|path| path.extension().is_some()).collect();
+    for path in segments.iter().filter(|path| path.extension().is_some_and(|end| end == "seg")) {
+        let bytes = sim.read_file(path).unwrap().len() as u64;
+        assert!(bytes <= options().segment_bytes, "{}: {bytes} bytes", path.display());
+    }
+    let judged = judged(&sim, options()).unwrap();
+    let facts = judged.facts();
+    assert_eq!((facts.first..facts.next, facts.segments), facts_before);
+}
