@@ -34,24 +34,35 @@ fn a_log_is_required_to_have_so_much_and_no_more() {
 
 /// A table grows with the number of entries, not with their bytes: room for it is kept while a segment fills.
 #[test]
-fn a_segment_of_many_small_entries_stays_within_its_size() {
-    let sim = SimStorage::new(2);
-    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options(), 0).unwrap();
-    while log.segments() < 4 {
-        for _ in 0..20 {
-            let index = log.range().end;
-            log.append(index, Entry { key: index, digest: index | 1 << 63, payload: b"" }).unwrap();
+fn segments_of_many_small_entries_stay_within_their_size() {
+    // Groups that are written one by one, and many that wait together.
+    let waiting = (1..8).map(|pages| (10_000, pages << 12));
+    for (entries, group_bytes_max) in (10..200).step_by(10).map(|entries| (entries, 1 << 20)).chain(waiting) {
+        let sim = SimStorage::new(2);
+        let options = LogOptions { group_bytes_max, ..options() };
+        let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options.clone(), 0).unwrap();
+        while log.segments() < 4 {
+            for _ in 0..entries {
+                let index = log.range().end;
+                log.append(index, Entry { key: index, digest: index | 1 << 63, payload: b"" }).unwrap();
+            }
+            log.submit().unwrap();
         }
         log.sync().unwrap();
+        let facts_before = (log.range(), log.segments());
+        log.close().unwrap();
+        let segments =
+            sim.files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "seg"));
+        for path in segments {
+            let bytes = sim.read_file(&path).unwrap().len() as u64;
+            assert!(
+                bytes <= options.segment_bytes,
+                "{entries} entries at once: {}, {bytes} bytes",
+                path.display()
+            );
+        }
+        let judged = judged(&sim, options).unwrap();
+        let facts = judged.facts();
+        assert_eq!((facts.first..facts.next, facts.segments), facts_before);
     }
-    let facts_before = (log.range(), log.segments());
-    log.close().unwrap();
-    let segments: Vec<_> = sim.files().into_iter().filter(|path| path.extension().is_some()).collect();
-    for path in segments.iter().filter(|path| path.extension().is_some_and(|end| end == "seg")) {
-        let bytes = sim.read_file(path).unwrap().len() as u64;
-        assert!(bytes <= options().segment_bytes, "{}: {bytes} bytes", path.display());
-    }
-    let judged = judged(&sim, options()).unwrap();
-    let facts = judged.facts();
-    assert_eq!((facts.first..facts.next, facts.segments), facts_before);
 }
