@@ -82,6 +82,23 @@ fn read_that_a_pruning_has_overtaken_is_answered_with_it() {
 }
 
 #[test]
+fn what_a_reader_found_by_hash_is_not_served_once_it_is_pruned() {
+    let mut world = world();
+    world.push_app_hash(4);
+    world.execute_all();
+    let calls = [3, 49, 50].map(|number| world.get_by_hash(number));
+    let mut found: Vec<_> = calls.iter().map(|_| world.find(0).unwrap()).collect();
+    world.damaged.extend([3, 49, 50]);
+    let damaged = [3, 49, 50].map(|number| world.get_by_hash(number));
+    found.extend(damaged.iter().map(|_| world.find(0).unwrap()));
+    world.prune(50);
+    world.run();
+    found.into_iter().for_each(|answer| world.input(answer));
+    assert_eq!(world.fates(&calls), ["pruned", "pruned", "ok"]);
+    assert_eq!(world.fates(&damaged), ["not_found", "not_found", "damaged"]);
+}
+
+#[test]
 fn damaged_block_errs_and_everything_else_goes_on() {
     let mut world = world();
     world.damaged.insert(7);

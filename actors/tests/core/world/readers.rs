@@ -15,10 +15,17 @@ impl World {
 
     /// Answers the read at a position.
     pub fn finish_read(&mut self, position: usize) {
-        let Some((call, read)) = self.reads.remove(position) else { return };
+        if let Some(answer) = self.find(position) {
+            self.input(answer);
+        }
+    }
+
+    /// What the read at a position finds now; State is not told yet.
+    pub fn find(&mut self, position: usize) -> Option<Input> {
+        let (call, read) = self.reads.remove(position)?;
         let result = self.read(&read);
         self.forgotten_reads.remove(&call);
-        self.input(Input::ReadDone { call, result });
+        Some(Input::ReadDone { call, result })
     }
 
     /// What the files hold, checked the way the readers do: every block against its QC.
