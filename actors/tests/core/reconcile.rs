@@ -358,6 +358,25 @@ fn vanished_blocks_are_never_passed_over_in_silence() {
     }
 }
 
+/// Only where no block was ever stored may a killed import be the reason: elsewhere the advice would cost blocks.
+#[test]
+fn a_killed_import_is_suspected_only_where_no_block_was_stored() {
+    let start = 2;
+    let used = Log::empty_at(3);
+    for (blocks, suspected) in [
+        (Log::MISSING, true),
+        (Log::empty_at(start), true),
+        (Log::empty_at(start + 1), false),
+        (Log::blocks(start..start + 2), false),
+        (Log::blocks(start + 1..start + 2), false),
+    ] {
+        let refusal =
+            reconcile(BlockNumber(start), &blocks.facts(), &used.facts(), false).expect_err("row 2b");
+        assert_eq!(refusal.case, "2b");
+        assert_eq!(refusal.detail.contains("give the import again"), suspected, "{blocks:?}: {refusal:?}");
+    }
+}
+
 #[test]
 fn what_is_set_aside_is_told_and_both_logs_start_anew() {
     for logs in every_combination() {

@@ -32,6 +32,23 @@ fn a_log_is_required_to_have_so_much_and_no_more() {
     }
 }
 
+/// What waits is written only when the front is to go beyond what is durable.
+#[test]
+fn a_front_cut_at_what_is_durable_leaves_what_waits_alone() {
+    for (cut, durable) in [(3, 4), (4, 4), (5, 6)] {
+        let sim = SimStorage::new(1);
+        let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options(), 0).unwrap();
+        for index in 0..6 {
+            log.append(index, Entry { key: index, digest: 0, payload: b"x" }).unwrap();
+            if index == 3 {
+                log.sync().unwrap();
+            }
+        }
+        log.truncate_before(cut).unwrap();
+        assert_eq!((log.range(), log.durable_next()), (cut..6, durable), "cut at {cut}");
+    }
+}
+
 /// A table grows with the number of entries, not with their bytes: room for it is kept while a segment fills.
 #[test]
 fn segments_of_many_small_entries_stay_within_their_size() {

@@ -121,6 +121,9 @@ fn whole_groups_zeroed_at_the_end_are_refused_after_a_close_and_after_idling() {
                 });
                 let error = refused(&copy, &format!("{end:?}, zeros from {from}"));
                 assert!(error.to_string().contains("reached entry 11"), "{error}");
+                let WalError::Corrupt { index, .. } = error else { unreachable!() };
+                // The last segment has two entries, a page each.
+                assert_eq!(index, Some(if from == PAGE { NEXT - 2 } else { NEXT - 1 }), "from {from}");
             }
         }
     }
