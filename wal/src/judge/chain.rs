@@ -128,6 +128,8 @@ fn predecessor(
 mod tests {
     use super::*;
     use crate::format::header::{Predecessor, TablePlace};
+    use crate::format::table::TableSpan;
+    use crate::segment::SegmentFile;
 
     const STREAM: StreamId = StreamId { chain: [1; 32], kind: *b"test\0\0\0\0" };
 
@@ -246,6 +248,44 @@ mod tests {
                     );
                 }
                 other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_that_lacks_entries_or_ends_behind_its_file_is_refused() {
+        let first = create(1, 0);
+        let second = after(&first, 2, SegmentKind::Roll, 10);
+        let sealed = |table: TablePlace| {
+            let predecessor = second.predecessor.map(|before| Predecessor { table, ..before });
+            let second = Header { predecessor, frames_offset: 2 * PAGE, ..second };
+            let files = files(&[first, second]);
+            let file = |at: usize| SegmentFile::new(files[at].path.clone(), files[at].sequence);
+            super::super::seal(&files[0], &file(0), &first, &second, &file(1))
+        };
+        let span = |offset: u64, entries: u64| TableSpan { offset, entries, digests: 0 };
+        // Ten entries; a file of four pages, and one page before the frames of the next.
+        for table in [
+            TablePlace::Own(span(3 * PAGE, 10)),
+            TablePlace::Own(span(3 * PAGE, 11)),
+            TablePlace::Here(span(PAGE, 10)),
+        ] {
+            assert_eq!(sealed(table).unwrap().table.unwrap().span.offset % PAGE, 0);
+        }
+        for table in [
+            TablePlace::None,
+            TablePlace::Own(span(3 * PAGE, 9)),
+            TablePlace::Own(span(4 * PAGE, 10)),
+            TablePlace::Own(span(u64::MAX - 1, 10)),
+            TablePlace::Here(span(PAGE, 9)),
+            TablePlace::Here(span(2 * PAGE, 10)),
+        ] {
+            match sealed(table) {
+                Err(WalError::Corrupt { path, expected, .. }) => {
+                    assert_eq!(path, PathBuf::from("dir/2"), "the header that says so");
+                    assert!(expected.contains("at least 10 entries"), "{expected}");
+                }
+                other => panic!("{table:?}: {other:?}"),
             }
         }
     }
