@@ -181,6 +181,7 @@ fn check_footer(footer: &Footer, tail: &Tail, next: u64) -> Result<(), (String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::table::TableSpan;
 
     #[test]
     fn a_group_that_is_not_all_there_is_never_torn_by_nothing() {
@@ -189,5 +190,36 @@ mod tests {
         assert_eq!(verdict(8200, false, &nothing), Verdict::Torn(4096 - 8));
         // Its next frame is due at the start of a page: that page is missing at least.
         assert_eq!(verdict(8192, false, &nothing), Verdict::Torn(4096));
+    }
+
+    #[test]
+    fn a_footer_that_sums_up_other_frames_than_those_before_it_is_refused() {
+        let record = Record { offset: 4096, key: 40, digest: 0 };
+        let tail = Tail {
+            end_offset: 4096 * 2,
+            group_end: 4096 * 2,
+            records: vec![record],
+            tail: 0xabc,
+            trim: 0,
+            torn_bytes: 0,
+            clean: false,
+            footer: None,
+        };
+        let table = TableSpan { offset: 4096 * 3, entries: 1, digests: 0 };
+        let footer = Footer { kind: FooterKind::Close, tail: 0xabc, end_index: 7, last_key: 40, table };
+        check_footer(&footer, &tail, 7).unwrap();
+        for other in [
+            Footer { end_index: 8, ..footer },
+            Footer { end_index: 6, ..footer },
+            Footer { last_key: 41, ..footer },
+            Footer { tail: 0xabd, ..footer },
+            Footer { table: TableSpan { entries: 0, ..table }, ..footer },
+            Footer { table: TableSpan { entries: 2, ..table }, ..footer },
+        ] {
+            check_footer(&other, &tail, 7).unwrap_err();
+        }
+        let empty = Tail { records: Vec::new(), tail: 0, ..tail };
+        let table = TableSpan { entries: 0, ..table };
+        check_footer(&Footer { tail: 0, end_index: 6, last_key: 0, table, ..footer }, &empty, 6).unwrap();
     }
 }

@@ -1,9 +1,12 @@
 //! Deaths and the lives that follow them.
 
+use roadbed::Config;
 use roadbed::state::core::Effect;
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{Cause, Event, Generation, LogFacts, WalStart};
 use roadbed_messages::api::{ActorKind, RunState, StartError, WorkerState};
+
+use crate::world::World;
 
 use super::{LOGS, died, escalated, fail, fail_and_come_back, worker, world};
 
@@ -148,4 +151,30 @@ fn log_that_opens_anywhere_but_at_its_durable_point_ends_the_subsystem() {
     let (actor, error) = escalated(&world).unwrap();
     assert_eq!(actor, ActorKind::BlockWal);
     assert_eq!(error, "the blocks log opened at index 7, State expected 6");
+}
+
+#[test]
+fn what_a_worker_has_before_it_is_told_with_its_bound() {
+    let mut world = world();
+    for actor in [ActorKind::Verifier, ActorKind::QcWal, ActorKind::BlockWal] {
+        world.held.insert(actor);
+    }
+    let before = |world: &mut World, actor: ActorKind| {
+        let status = world.status();
+        let found = status.workers.iter().find(|worker| worker.actor == actor).unwrap();
+        (found.mailbox, found.capacity)
+    };
+    let jobs_max = Config::default().verify_jobs_max;
+    assert_eq!(before(&mut world, ActorKind::Verifier), (0, jobs_max));
+    world.push_link(2);
+    world.push_link(3);
+    assert_eq!(before(&mut world, ActorKind::Verifier), (2, jobs_max));
+    assert_eq!(before(&mut world, ActorKind::Pruner), (0, 1), "State gives it nothing");
+    world.held.remove(&ActorKind::Verifier);
+    world.run();
+    assert_eq!(before(&mut world, ActorKind::Verifier), (0, jobs_max));
+    for actor in LOGS {
+        let (waiting, max) = before(&mut world, actor);
+        assert!((1..=max).contains(&waiting), "{actor}: {waiting} of {max}");
+    }
 }
