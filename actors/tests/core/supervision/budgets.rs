@@ -159,6 +159,26 @@ fn full_disk_is_retried_for_ever_outside_the_budget_and_goes_on_by_itself() {
 }
 
 #[test]
+fn log_that_has_nothing_to_write_after_a_full_disk_is_healthy() {
+    for actor in LOGS {
+        let mut world = world();
+        world.run();
+        fail_and_come_back(&mut world, actor, Cause::DiskFull);
+        let status = world.status();
+        assert_eq!((status.state, status.reasons), (RunState::Running, vec![]), "{actor}");
+        // With something to write it is not, until that is durable.
+        world.held.insert(actor);
+        world.push_link(2);
+        world.run();
+        let status = world.status();
+        assert_eq!((status.state, status.reasons.len()), (RunState::DiskFull, 1), "{actor}");
+        world.held.clear();
+        world.run();
+        assert_eq!(world.state(), RunState::Running, "{actor}");
+    }
+}
+
+#[test]
 fn little_free_space_is_told_before_anything_fails() {
     let mut world = world();
     let reserve = Config::default().disk_reserve_bytes;
