@@ -1,15 +1,16 @@
 //! A table that is only ever looked into.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use ahash::AHashMap;
 
 /// Values by keys, which nobody can iterate: so the hasher's random seed decides nothing that could be seen.
 #[derive(Debug)]
-pub(crate) struct Lookup<K, V>(HashMap<K, V>);
+pub(crate) struct Lookup<K, V>(AHashMap<K, V>);
 
 impl<K, V> Default for Lookup<K, V> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(AHashMap::new())
     }
 }
 

@@ -82,6 +82,27 @@ fn qcs_are_numbered_on_from_what_their_log_has() {
 }
 
 #[test]
+fn qc_of_every_block_is_found_among_any_number_of_qcs() {
+    let (source, mut chain) = chain(33);
+    for dropped in 0..=33 {
+        chain.evict(source.bytes_between(3 * dropped, source.end()));
+        for number in 0..source.end() + 4 {
+            let found = chain.qc(BlockNumber(number)).map(|found| found.qc.range());
+            let held = (3 * dropped..source.end()).contains(&number);
+            let first = BlockNumber(number - number % 3);
+            assert_eq!(
+                found,
+                held.then(|| first..first.saturating_add(3)),
+                "{number} without the first {dropped}"
+            );
+        }
+        let from = source.end() - 3;
+        let ends: Vec<_> = chain.qcs_from(BlockNumber(from)).map(|found| found.qc.range().start.0).collect();
+        assert_eq!(ends, if dropped < 33 { vec![from] } else { vec![] });
+    }
+}
+
+#[test]
 fn nothing_goes_that_is_not_durable_with_its_qc() {
     let source = source(3);
     let mut chain = Chain::new(BlockNumber(0));

@@ -1,10 +1,11 @@
 //! What was verified lately, so that a second copy costs a comparison.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
+
+use ahash::AHashMap;
 
 use super::{
     batch::verify_unknown,
@@ -156,13 +157,13 @@ const SWEEP_MIN: usize = 1024;
 
 #[derive(Debug)]
 struct Table<K, V> {
-    entries: HashMap<K, V>,
+    entries: AHashMap<K, V>,
     sweep_at: usize,
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), sweep_at: SWEEP_MIN }
+        Self { entries: AHashMap::new(), sweep_at: SWEEP_MIN }
     }
 }
 

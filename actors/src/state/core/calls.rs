@@ -47,7 +47,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds, in the order in which waiting calls are looked at.
+    /// All kinds, in the order in which waiting calls are looked at, each at the place of its discriminant.
     pub const ALL: [Self; 11] = [
         Self::PushQc,
         Self::PushBlock,
@@ -212,7 +212,7 @@ pub struct Calls {
     displaceable: BTreeSet<Key>,
     /// All of them, by kind.
     by_kind: BTreeSet<(Kind, CallId)>,
-    held: BTreeMap<Kind, Held>,
+    held: [Held; Kind::ALL.len()],
 }
 
 /// What came of an admission.
@@ -229,7 +229,7 @@ impl Calls {
     ///
     /// `needed_next` is the number without which nothing of this kind goes on.
     pub fn admit(&mut self, id: CallId, call: Call, bound: Bound, needed_next: Option<u64>) -> Admission {
-        let held = self.held.get(&call.kind).copied().unwrap_or_default();
+        let held = self.held[call.kind as usize];
         let (mut calls, mut bytes) = (held.calls, held.bytes);
         let mut make_room = Vec::new();
         // An empty bound takes any single call: a block that is larger than the bound must still get in.
@@ -255,7 +255,7 @@ impl Calls {
             displaced.push((victim, self.busy(call.kind, number)));
             self.remove(victim);
         }
-        let held = self.held.entry(call.kind).or_default();
+        let held = &mut self.held[call.kind as usize];
         held.calls += 1;
         held.bytes = held.bytes.saturating_add(call.bytes);
         self.by_kind.insert((call.kind, id));
@@ -270,10 +270,9 @@ impl Calls {
         let call = self.table.remove(&id)?;
         self.move_between(call.key(id), call.stage, Stage::Finishing);
         self.by_kind.remove(&(call.kind, id));
-        if let Some(held) = self.held.get_mut(&call.kind) {
-            held.calls -= 1;
-            held.bytes = held.bytes.saturating_sub(call.bytes);
-        }
+        let held = &mut self.held[call.kind as usize];
+        held.calls -= 1;
+        held.bytes = held.bytes.saturating_sub(call.bytes);
         Some(call)
     }
 
@@ -333,12 +332,19 @@ impl Calls {
 
     /// The lowest waiting call of a kind whose number is below `cursor`.
     pub fn next_below(&self, kind: Kind, cursor: u64) -> Option<CallId> {
+        // Most kinds have none at most times, and this is asked of each after every message.
+        if self.count(kind) == 0 {
+            return None;
+        }
         let (_, number, id) = *self.waiting.range(of_kind(kind)).next()?;
         (number < cursor).then_some(id)
     }
 
     /// All calls of one kind, oldest first.
     pub fn of_kind(&self, kind: Kind) -> Vec<CallId> {
+        if self.count(kind) == 0 {
+            return Vec::new();
+        }
         self.by_kind.range((kind, CallId(0))..=(kind, CallId(u64::MAX))).map(|(_, id)| *id).collect()
     }
 
@@ -349,12 +355,12 @@ impl Calls {
 
     /// How many calls of a kind are pending.
     pub fn count(&self, kind: Kind) -> usize {
-        self.held.get(&kind).map_or(0, |held| held.calls)
+        self.held[kind as usize].calls
     }
 
     /// How many bytes the pending calls of a kind hold.
     pub fn bytes(&self, kind: Kind) -> u64 {
-        self.held.get(&kind).map_or(0, |held| held.bytes)
+        self.held[kind as usize].bytes
     }
 
     fn busy(&self, kind: Kind, number: u64) -> Error {

@@ -130,9 +130,30 @@ impl Chain {
         self.place(range.start).min(end)..end
     }
 
-    /// Where the QC of block `number` is or would be.
+    /// Where the QC of block `number` is or would be. Nearly always it is one of the newest, so the search goes back from
+    /// the end, in steps that double, and looks at none of the many that are older.
     fn qc_place(&self, number: BlockNumber) -> usize {
-        self.qcs.partition_point(|(end, _)| *end <= number)
+        let ends_above = |place: usize| self.qcs.get(place).is_some_and(|(end, _)| *end > number);
+        let (mut start, mut end, mut step) = (self.qcs.len(), self.qcs.len(), 1);
+        // From `end` on all end above `number`.
+        while start > 0 {
+            start = start.saturating_sub(step);
+            step *= 2;
+            if !ends_above(start) {
+                break;
+            }
+            end = start;
+        }
+        // Whatever lies before `start` ends at or below it.
+        while start < end {
+            let middle = start.midpoint(end);
+            if ends_above(middle) {
+                end = middle;
+            } else {
+                start = middle + 1;
+            }
+        }
+        end
     }
 
     /// The QC of block `number`, if it is in memory.
