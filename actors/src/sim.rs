@@ -125,7 +125,7 @@ impl Parts {
     /// Verifies a batch, as one thread of the verifier; answers what it reports, an end of its life last.
     pub fn verify(&self, jobs: &[VerifyJob]) -> Vec<Event> {
         let events = RefCell::<Vec<_>>::default();
-        let end = self.verifier.work_on(jobs, &|event| events.borrow_mut().push(event));
+        let end = self.verifier.work_on(jobs, None, &|event| events.borrow_mut().push(event));
         let mut events: Vec<_> = events.take();
         events.extend(end.err());
         events

@@ -8,6 +8,7 @@ use roadbed_messages::api::ActorKind;
 use roadbed_messages::api::workers::VerifyJob;
 use roadbed_messages::{PayloadHash, Signature};
 
+use super::share::{Found, Share, Team};
 use crate::metrics::Metrics;
 use crate::wal_worker::Stamped;
 
@@ -19,11 +20,22 @@ const BATCH_SIGNATURES_TARGET: usize = 2048;
 /// than a few milliseconds.
 const BATCH_BYTES_TARGET: usize = 8 << 20;
 
+/// What a thread does next.
+pub(super) enum Work {
+    /// A batch that it has claimed.
+    Batch(Vec<VerifyJob>),
+    /// Another thread's blocks, for nothing else is to do.
+    Share(Arc<Share>),
+}
+
+/// Fewer bytes of transactions are hashed sooner than another thread is awake.
+const SHARE_BYTES_MIN: usize = 4 << 10;
+
 /// The queue as one thread sees it.
 pub(super) struct Inbox {
     queue: Receiver<Stamped<VerifyJob>>,
-    /// How many threads share the queue.
-    threads: usize,
+    /// The threads that share the queue.
+    team: Arc<Team>,
     claims: Arc<Claims>,
     /// What this thread takes before it looks into the queue again.
     next: VecDeque<VerifyJob>,
@@ -33,19 +45,20 @@ pub(super) struct Inbox {
 impl Inbox {
     pub(super) fn new(
         queue: Receiver<Stamped<VerifyJob>>,
-        threads: usize,
+        team: Arc<Team>,
         claims: Arc<Claims>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { queue, threads, claims, next: VecDeque::new(), metrics }
+        Self { queue, team, claims, next: VecDeque::new(), metrics }
     }
 
-    /// A thread's share of what is queued, up to a batch that is worth its while; waits for the first job, and answers
-    /// `None` once there will be no more. A job that must be alone ends the batch, and comes next.
+    /// A thread's part of what is queued, up to a batch that is worth its while; waits for the first job, and answers
+    /// `None` once there will be no more. A job that must be alone ends the batch, and comes next. While none is queued,
+    /// the blocks of another thread's batch may be work too.
     ///
     /// The batch is claimed: a copy of one of its jobs, whichever thread takes it, waits for [`Inbox::finish`].
-    pub(super) fn gather(&mut self) -> Option<Vec<VerifyJob>> {
-        let Self { queue, threads, claims, next, metrics } = self;
+    pub(super) fn gather(&mut self) -> Option<Work> {
+        let Self { queue, team, claims, next, metrics } = self;
         let mut waits = metrics.waits(ActorKind::Verifier);
         let mut taken = |job: Stamped<VerifyJob>| {
             waits.taken(job.at);
@@ -54,7 +67,10 @@ impl Inbox {
         let first = loop {
             let job = match next.pop_front() {
                 Some(job) => job,
-                None => taken(queue.recv().ok()?),
+                None => match team.wait(queue)? {
+                    Found::Queued(job) => taken(job),
+                    Found::Share(share) => return Some(Work::Share(share)),
+                },
             };
             if let Some(job) = claims.claim(job) {
                 break job;
@@ -62,7 +78,7 @@ impl Inbox {
         };
         let share = match first.alone {
             true => 1,
-            false => (queue.len() + next.len() + 1).div_ceil(*threads).min(BATCH_JOBS_MAX),
+            false => (queue.len() + next.len() + 1).div_ceil(team.threads()).min(BATCH_JOBS_MAX),
         };
         let (mut signatures, mut bytes) = (signatures_in(&first), tx_bytes_in(&first));
         let mut batch = vec![first];
@@ -80,7 +96,13 @@ impl Inbox {
             bytes += tx_bytes_in(&job);
             batch.push(job);
         }
-        Some(batch)
+        Some(Work::Batch(batch))
+    }
+
+    /// Offers the blocks of a batch to threads that have nothing to do, if it is worth their while and there are any.
+    pub(super) fn share(&self, batch: &[VerifyJob]) -> Option<Arc<Share>> {
+        let worth_it = batch.iter().map(tx_bytes_in).sum::<usize>() >= SHARE_BYTES_MIN;
+        (worth_it && self.queue.is_empty()).then(|| self.team.share(batch)).flatten()
     }
 
     /// A batch is done: the copies that waited for it are this thread's next jobs, for what they ask is known by now.
@@ -165,10 +187,17 @@ mod tests {
                 assert!(jobs.send(Stamped::now(job)).is_ok());
             }
         }
-        let claims = Arc::new(Claims::default());
+        let (claims, team) = (Arc::new(Claims::default()), Arc::new(Team::new(2)));
         let metrics = Arc::new(Metrics::new(false, Duration::MAX, BlockNumber(0)));
-        let inbox = |queue| Inbox::new(queue, 2, claims.clone(), metrics.clone());
+        let inbox = |queue| Inbox::new(queue, team.clone(), claims.clone(), metrics.clone());
         (inbox(queue.clone()), inbox(queue))
+    }
+
+    fn batch(inbox: &mut Inbox) -> Option<Vec<VerifyJob>> {
+        match inbox.gather()? {
+            Work::Batch(batch) => Some(batch),
+            Work::Share(_) => panic!("nobody shares here"),
+        }
     }
 
     fn calls(batch: &[VerifyJob]) -> Vec<u64> {
@@ -178,15 +207,15 @@ mod tests {
     #[test]
     fn copies_of_what_is_under_way_come_after_it() {
         let (mut one, mut other) = queue(2, 3);
-        let first = one.gather().unwrap_or_default();
+        let first = batch(&mut one).unwrap_or_default();
         assert_eq!(calls(&first), [0, 3], "each once, whatever the share");
         // The other thread finds copies only, and then the end.
         assert!(other.gather().is_none());
         one.finish(&first);
         let mut later = Vec::new();
-        while let Some(batch) = one.gather() {
-            later.extend(calls(&batch));
-            one.finish(&batch);
+        while let Some(copies) = batch(&mut one) {
+            later.extend(calls(&copies));
+            one.finish(&copies);
         }
         later.sort_unstable();
         assert_eq!(later, [1, 2, 4, 5], "no job is lost");
@@ -195,7 +224,7 @@ mod tests {
     #[test]
     fn threads_share_what_is_queued() {
         let (mut one, mut other) = queue(8, 1);
-        let (first, second) = (one.gather().unwrap_or_default(), other.gather().unwrap_or_default());
+        let (first, second) = (batch(&mut one).unwrap_or_default(), batch(&mut other).unwrap_or_default());
         assert_eq!((calls(&first), calls(&second)), (vec![0, 1, 2, 3], vec![4, 5]));
     }
 }

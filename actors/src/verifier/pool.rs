@@ -9,9 +9,10 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, bounded};
 use roadbed_messages::api::ActorKind;
 use roadbed_messages::api::workers::{CallId, Cause, Event, Verified, VerifyJob};
-use roadbed_messages::{Committee, Known};
+use roadbed_messages::{Block, Committee, Known};
 
-use super::inbox::{Claims, Inbox, tx_bytes_in};
+use super::inbox::{Claims, Inbox, Work, tx_bytes_in};
+use super::share::{Share, Team};
 use crate::metrics::{Metrics, Msg};
 use crate::supervision::{Faults, Heartbeat, Injected, panic_message};
 use crate::wal_worker::Stamped;
@@ -50,10 +51,11 @@ pub(crate) fn start(
 ) -> io::Result<Sender<Stamped<VerifyJob>>> {
     let (jobs, queue) = bounded(context.jobs_max);
     let (claims, known) = (Arc::new(Claims::default()), Arc::new(Known::default()));
+    let team = Arc::new(Team::new(context.heartbeats.len()));
     for (index, heartbeat) in context.heartbeats.iter().enumerate() {
         let metrics = Arc::clone(&context.metrics);
         let mut inbox =
-            Inbox::new(queue.clone(), context.heartbeats.len(), Arc::clone(&claims), Arc::clone(&metrics));
+            Inbox::new(queue.clone(), Arc::clone(&team), Arc::clone(&claims), Arc::clone(&metrics));
         let worker =
             Worker { heartbeat: heartbeat.clone(), known: Arc::clone(&known), ..Worker::new(context) };
         let report = report.clone();
@@ -63,9 +65,18 @@ pub(crate) fn start(
                 tracing::debug!(%error, "the verifier's threads keep their priority");
             }
             let live = || {
-                while let Some(batch) = inbox.gather() {
+                while let Some(work) = inbox.gather() {
+                    let batch = match work {
+                        Work::Batch(batch) => batch,
+                        Work::Share(share) => {
+                            worker.help(&share)?;
+                            continue;
+                        }
+                    };
                     let began = metrics.enabled().then(Instant::now);
-                    let worked = worker.work_on(&batch, &report);
+                    // What is asked elsewhere is not worked out here.
+                    let share = worker.verdict.is_none().then(|| inbox.share(&batch)).flatten();
+                    let worked = worker.work_on(&batch, share.as_deref(), &report);
                     if let Some(began) = began {
                         metrics.actor(ActorKind::Verifier).handled(Msg::Verify, began.elapsed());
                     }
@@ -108,9 +119,33 @@ impl Worker {
         }
     }
 
+    /// Verifies blocks of another thread's batch, as long as there are any. Its verdicts are told by that thread, which
+    /// finds what is valid among what is known; what is not it verifies itself.
+    fn help(&self, share: &Share) -> Result<(), Event> {
+        while let Some((call, block)) = share.take() {
+            let verify = || self.heartbeat.during(*call, || self.make_known(block));
+            catch_unwind(AssertUnwindSafe(verify)).map_err(|panic| {
+                let error = panic_message(panic.as_ref());
+                Event::Died { cause: Cause::Panic, error, job: Some(*call) }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Verifies a block of a batch whose owner finds it known then, if it is valid.
+    fn make_known(&self, block: &Arc<Block>) {
+        drop(self.known.verify_block(&self.committee, Arc::clone(block)));
+    }
+
     /// Verifies a batch and reports its jobs, few large ones or many small ones at a time. A panic ends the thread's
-    /// life: the job that it came from is found by trying each alone, so that it harms no other's caller.
-    pub(crate) fn work_on(&self, batch: &[VerifyJob], report: &impl Fn(Event)) -> Result<(), Event> {
+    /// life: the job that it came from is found by trying each alone, so that it harms no other's caller. Other threads
+    /// may take part through `share`.
+    pub(crate) fn work_on(
+        &self,
+        batch: &[VerifyJob],
+        share: Option<&Share>,
+        report: &impl Fn(Event),
+    ) -> Result<(), Event> {
         let (mut done, mut done_bytes, mut undone_from) = (Vec::new(), 0, 0);
         let mut tell = |job: &VerifyJob, outcome| {
             done.push((job.call, outcome));
@@ -123,13 +158,15 @@ impl Worker {
             }
         };
         let died = |cause, error, job| Event::Died { cause, error, job };
-        let attempt = |jobs: &[VerifyJob], strike: bool, tell: &mut dyn FnMut(&VerifyJob, Verified)| {
+        let attempt = |jobs: &[VerifyJob], first: bool, tell: &mut dyn FnMut(&VerifyJob, Verified)| {
             let verify = || {
                 // A fault that was injected for an operation happens once; a poisoned input is one every time.
-                if strike {
+                if first {
                     self.struck(jobs)?;
                 }
-                self.verify(jobs, tell)
+                // Who is alone panics for itself only.
+                let share = share.filter(|_| first);
+                self.verify(jobs, share, tell)
             };
             catch_unwind(AssertUnwindSafe(verify))
         };
@@ -158,7 +195,12 @@ impl Worker {
 
     /// Verifies jobs, in their order: all QCs' signatures in one batch, then each job's blocks. Each part of it is as old
     /// as itself to whoever looks for threads that hang.
-    fn verify(&self, jobs: &[VerifyJob], tell: &mut dyn FnMut(&VerifyJob, Verified)) -> Result<(), Injected> {
+    fn verify(
+        &self,
+        jobs: &[VerifyJob],
+        share: Option<&Share>,
+        tell: &mut dyn FnMut(&VerifyJob, Verified),
+    ) -> Result<(), Injected> {
         if let Some(verdict) = &self.verdict {
             jobs.iter().for_each(|job| tell(job, verdict(job)));
             return Ok(());
@@ -180,6 +222,10 @@ impl Worker {
             let outcome = self.heartbeat.during(job.call, || {
                 let qc = qc?;
                 let again = || self.heartbeat.again();
+                while let Some((_, block)) = share.and_then(Share::take) {
+                    again();
+                    self.make_known(block);
+                }
                 let blocks = self.known.verify_blocks(&self.committee, qc.as_ref(), &job.blocks, again)?;
                 Ok((qc, blocks))
             });
