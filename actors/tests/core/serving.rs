@@ -2,9 +2,9 @@
 
 use roadbed::Config;
 use roadbed::state::core::{Answer, Request};
-use roadbed_messages::HeaderHash;
 use roadbed_messages::api::workers::CallId;
 use roadbed_messages::api::{ActorKind, GetBlockByHash};
+use roadbed_messages::{BlockNumber, HeaderHash};
 
 use crate::world::{Setup, World, small_bounds};
 
@@ -43,6 +43,11 @@ fn what_memory_has_let_go_of_is_read_and_waits_for_the_reader_only() {
     assert_eq!(numbers(&world, calls[5]), [3, 4, 5, 6, 7]);
 }
 
+fn held(world: &World, numbers: std::ops::Range<u64>) -> Vec<u64> {
+    let blocks = world.core.blocks(BlockNumber(numbers.start)..BlockNumber(numbers.end));
+    blocks.map(|block| world.source.number_of(&block.header_hash()).unwrap()).collect()
+}
+
 #[test]
 fn block_stays_in_memory_until_its_qc_is_durable_too() {
     let config = Config { memory_bytes_max: 0, ..Config::default() };
@@ -52,9 +57,11 @@ fn block_stays_in_memory_until_its_qc_is_durable_too() {
     let calls =
         [world.get_block(2), world.get_by_hash(2), world.get_global_block(2), world.subscribe(0, false, 9)];
     assert_eq!(world.fates(&calls), ["ok"; 4]);
+    assert_eq!(world.core.memory_bytes(), world.source.bytes_between(0, 12));
+    assert_eq!(held(&world, 2..5), [2, 3, 4]);
     world.held.clear();
     world.run();
-    assert_eq!(world.core.memory_bytes(), 0);
+    assert_eq!((world.core.memory_bytes(), held(&world, 2..5)), (0, vec![]));
 }
 
 #[test]
