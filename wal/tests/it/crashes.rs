@@ -61,6 +61,14 @@ pub(crate) const SCRIPTS: &[(&str, &[Do])] = &[
     ("tail completely", &[Append(12, BIG), Sync, AfterAll, Append(6, BIG), Sync]),
     ("tail twice", &[Append(12, BIG), Sync, After(3), After(3), Append(2, BIG), Sync]),
     (
+        "tail twice where it was written last",
+        &[Append(10, 700), Sync, After(3), After(2), Append(2, 700), Sync, After(4), After(1)],
+    ),
+    (
+        "tail at the same place again",
+        &[Append(10, 700), Sync, After(3), Append(2, 700), Sync, After(2), Append(1, 700), Sync],
+    ),
+    (
         "tail, write, tail",
         &[Append(6, BIG), Sync, After(2), Append(2, BIG), Sync, After(3), Append(4, BIG), Sync],
     ),
