@@ -58,3 +58,18 @@ fn pruning_forgets_what_covers_nothing_retained() {
     app.prune(BlockNumber(10));
     assert_eq!(app.covering(BlockNumber(9)), None);
 }
+
+#[test]
+fn one_report_beyond_the_bound_costs_every_second_one_of_the_older_half() {
+    let max = REPORTS_MAX as u64;
+    let app = with_reports(max + 1);
+    for number in 0..=max {
+        // Of two neighbours the later one stays.
+        let covering = if number < max / 2 { number | 1 } else { number };
+        assert_eq!(
+            app.covering(BlockNumber(number)),
+            Some((BlockNumber(covering), hash(covering))),
+            "{number}"
+        );
+    }
+}

@@ -1,7 +1,9 @@
 //! What hangs or lags: told, never opened twice, given so much to do.
 
+use std::time::Duration;
+
 use roadbed::Config;
-use roadbed::state::core::Effect;
+use roadbed::state::core::{Effect, Input};
 use roadbed_messages::BlockNumber;
 use roadbed_messages::api::workers::{Cause, Event, Order, WalOrder};
 use roadbed_messages::api::{ActorKind, RunState, WorkerState};
@@ -155,5 +157,25 @@ fn age_that_no_clock_can_tell_is_taken_for_ever() {
         world.beat(ActorKind::BlockWal, Some(age), None);
         world.run();
         assert!(escalated(&world).is_some(), "{age}");
+    }
+}
+
+#[test]
+fn a_read_that_hangs_degrades_until_it_ends() {
+    let mut world = world();
+    world.run();
+    let hung_after = Config::default().hung_after;
+    let just_below = hung_after - Duration::from_millis(1);
+    for (running_for, state) in [
+        (Some(just_below), RunState::Running),
+        (Some(hung_after), RunState::Degraded),
+        (Some(hung_after * 3), RunState::Degraded),
+        (None, RunState::Running),
+    ] {
+        world.input(Input::Reading { running_for });
+        let status = world.status();
+        assert_eq!(status.state, state, "{running_for:?}");
+        let told = status.reasons.iter().any(|reason| reason.starts_with("a read has been running"));
+        assert_eq!(told, state == RunState::Degraded, "{:?}", status.reasons);
     }
 }
