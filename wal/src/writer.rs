@@ -316,3 +316,38 @@ impl Drop for Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::PAGE;
+    use crate::storage::{FileSystem, OpenMode};
+
+    #[test]
+    fn a_thread_is_woken_for_what_may_begin_once_the_owner_has_written_the_group_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = FileSystem.open(&path, OpenMode::CreateNew).unwrap();
+        let lock: Arc<dyn LockGuard> = FileSystem.lock(&dir.path().join("LOCK")).unwrap().into();
+        let mut writer = Writer::default();
+        let hand_over = |writer: &mut Writer, group: u64, now| {
+            let part = Part { buffer: AlignedBuffer::copy_of(&[1; 4096]), offset: group * PAGE, last: true };
+            let job = Job { file: file.clone(), path: path.clone(), part };
+            writer.hand_over(job, now, &FileSystem, &lock);
+        };
+        let until = |writer: &Writer, holds: fn(&State) -> bool| {
+            while !holds(&writer.desk.state()) {
+                std::thread::yield_now();
+            }
+        };
+        hand_over(&mut writer, 0, true);
+        until(&writer, |state| state.durable == 1 && state.idle == 1);
+        // The thread sleeps, and nobody has woken it for these two.
+        hand_over(&mut writer, 1, false);
+        hand_over(&mut writer, 2, false);
+        assert!(writer.wait(Room { groups: 1, parts: usize::MAX }, &FileSystem).is_ok());
+        // The owner has written the first of them; it asks for nothing more.
+        until(&writer, |state| state.durable == 3);
+        assert_eq!(writer.news().groups, 3);
+    }
+}
