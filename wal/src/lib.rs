@@ -37,6 +37,7 @@ mod shared;
 pub mod sim;
 mod storage;
 mod survey;
+mod table_search;
 mod verify;
 mod writer;
 

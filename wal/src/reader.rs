@@ -44,12 +44,20 @@ impl Reader {
         }
     }
 
+    /// The index of the first entry whose key is greater than `key`, without reading the entry.
+    ///
+    /// # Errors
+    /// Damage, or what the storage says.
+    pub fn index_by_key(&self, key: u64) -> Result<Option<u64>, WalError> {
+        self.shared.index_by_key(key)
+    }
+
     /// The first entry whose key is greater than `key`.
     ///
     /// # Errors
     /// Damage, or what the storage says.
     pub fn get_by_key(&self, key: u64) -> Result<Option<StoredEntry>, WalError> {
-        while let Some(index) = self.shared.index_by_key(key)? {
+        while let Some(index) = self.index_by_key(key)? {
             // Gone in between: the front has moved, and another entry is the first.
             if let Some(entry) = self.get(index)? {
                 return Ok(Some(entry));

@@ -1,6 +1,7 @@
 //! Walks the frames of a segment one after the other, through a bounded window.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 
@@ -15,6 +16,10 @@ pub(crate) trait Source {
     fn bytes(&self) -> u64;
     /// Fills the buffer; the caller stays within the length.
     fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// The next stretch at or after `offset` that may hold anything but zeros.
+    fn data_from(&self, offset: u64) -> Option<Range<u64>> {
+        Some(offset..self.bytes())
+    }
 }
 
 impl Source for &[u8] {
@@ -30,15 +35,40 @@ impl Source for &[u8] {
     }
 }
 
+/// Bytes that the storage is told of before they are read: enough to keep a disk busy, and few enough that what others
+/// read from it meanwhile does not wait long behind them.
+const EXPECTED_BYTES: u64 = 8 << 20;
+/// Bytes that it is told of at once.
+const EXPECTED_STEP_BYTES: u64 = 2 << 20;
+
 /// A file whose length was asked for once.
 pub(crate) struct FileSource<'a> {
     file: &'a dyn StorageFile,
     bytes: u64,
+    /// Up to where the storage was told of reads to come; none where it is not told.
+    expected: Option<Cell<u64>>,
 }
 
 impl<'a> FileSource<'a> {
     pub(crate) fn new(file: &'a dyn StorageFile) -> io::Result<Self> {
-        Ok(Self { file, bytes: file.bytes()? })
+        Ok(Self { file, bytes: file.bytes()?, expected: None })
+    }
+
+    /// A file that is read from `offset` to its end: the storage is told ahead.
+    pub(crate) fn in_order(file: &'a dyn StorageFile, offset: u64) -> io::Result<Self> {
+        Ok(Self { expected: Some(Cell::new(offset)), ..Self::new(file)? })
+    }
+
+    fn expect(&self, expected: &Cell<u64>, offset: u64) {
+        let wanted = self.bytes.min(offset.saturating_add(EXPECTED_BYTES));
+        while expected.get() < wanted {
+            let data = self.file.data_from(expected.get().max(offset)).unwrap_or(wanted..u64::MAX);
+            let end = data.end.min(data.start.saturating_add(EXPECTED_STEP_BYTES));
+            if data.start < wanted {
+                self.file.expect_reads(data.start..end.min(self.bytes));
+            }
+            expected.set(if data.start < wanted { end } else { data.start });
+        }
     }
 }
 
@@ -48,7 +78,14 @@ impl Source for FileSource<'_> {
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if let Some(expected) = &self.expected {
+            self.expect(expected, offset);
+        }
         if read_full(self.file, buffer, offset)? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn data_from(&self, offset: u64) -> Option<Range<u64>> {
+        self.file.data_from(offset)
     }
 }
 
@@ -306,17 +343,25 @@ pub(crate) struct Beyond {
     pub(crate) last_end: Option<u64>,
 }
 
-/// Looks at every place from `from` on where a frame could start.
+/// Looks at every place from `from` on where a frame could start: no frame and no footer is all zeros, for salts are not.
 pub(crate) fn beyond(source: &dyn Source, salt: u64, from: u64, ahead: usize) -> io::Result<Beyond> {
     let mut found = Beyond::default();
     let mut window = Window::default();
     let ahead = ahead.next_multiple_of(PAGE_BYTES) + PAGE_BYTES;
     let end = source.bytes();
     let mut offset = from.next_multiple_of(FRAME_ALIGN as u64);
+    let mut data = offset..offset;
     while offset < end {
+        if offset >= data.end {
+            let Some(next) = source.data_from(offset) else { break };
+            offset = offset.max(next.start - next.start % PAGE);
+            data = next;
+            continue;
+        }
         let step = (end - offset).min(PAGE - offset % PAGE);
         let page_len = usize::try_from(step).unwrap_or(PAGE_BYTES);
-        let place = window.reach(source, offset, page_len, ahead)?;
+        let left = usize::try_from(data.end - offset).unwrap_or(usize::MAX);
+        let place = window.reach(source, offset, page_len, ahead.min(left))?;
         let page = &window.memory[place];
         if page_len == PAGE_BYTES && footer::decode_quick(page, salt, offset).is_some() {
             found.claim_at(offset, offset);
@@ -367,12 +412,81 @@ impl Beyond {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
+    use crate::format::frame::{self, FrameKind};
 
     /// Counts the bytes that are read.
     struct Counted {
         bytes: Vec<u8>,
         read: Cell<usize>,
+    }
+
+    /// Knows where its bytes are not zeros, in steps of so many bytes.
+    struct Sparse {
+        counted: Counted,
+        step: usize,
+    }
+
+    impl Source for Sparse {
+        fn bytes(&self) -> u64 {
+            self.counted.bytes()
+        }
+
+        fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            self.counted.read(buffer, offset)
+        }
+
+        fn data_from(&self, offset: u64) -> Option<Range<u64>> {
+            let bytes = &self.counted.bytes;
+            let from = usize::try_from(offset).ok()?;
+            let start = from + bytes.get(from..)?.iter().position(|byte| *byte != 0)?;
+            let start = from.max(start - start % self.step);
+            let zeros = |step: &[u8]| step.iter().all(|byte| *byte == 0);
+            let steps = bytes[start..].chunks(self.step).take_while(|step| !zeros(step)).count();
+            Some(start as u64..(start + steps * self.step) as u64)
+        }
+    }
+
+    #[test]
+    fn what_holds_no_data_is_not_read_and_nothing_else_is_left_out() {
+        const SALT: u64 = 77;
+        let put = |bytes: &mut [u8], offset: u64, durable_upto: u64| {
+            let header = FrameHeader {
+                index: 3,
+                durable_upto,
+                key: 0,
+                digest: 0,
+                length: 0,
+                kind: FrameKind::Mark,
+                last_in_group: true,
+                payload_crc: crate::format::crc32c(&[]),
+            };
+            let frame = &mut bytes[usize::try_from(offset).unwrap()..][..FRAME_HEADER_BYTES];
+            header.encode_unfinished(frame);
+            frame::finish(frame, SALT, offset, durable_upto, true);
+        };
+        for step in [512, PAGE_BYTES, 4 * PAGE_BYTES] {
+            for places in
+                [vec![], vec![0], vec![5 << 20], vec![PAGE, 3 * PAGE + 4080, 7 << 20, (8 << 20) - 56]]
+            {
+                let mut bytes = vec![0; 8 << 20];
+                for (nth, offset) in places.iter().enumerate() {
+                    put(&mut bytes, *offset, nth as u64 + 1);
+                }
+                let dense = beyond(&bytes.as_slice(), SALT, 0, 1 << 20).unwrap();
+                assert_eq!(dense.claim.is_some(), !places.is_empty());
+                let sparse = Sparse { counted: Counted { bytes, read: Cell::new(0) }, step };
+                assert_eq!(
+                    beyond(&sparse, SALT, 0, 1 << 20).unwrap(),
+                    dense,
+                    "{places:?} in steps of {step}"
+                );
+                let read = sparse.counted.read.get();
+                assert!(
+                    read <= places.len() * 6 * PAGE_BYTES,
+                    "{read} bytes for {places:?} in steps of {step}"
+                );
+            }
+        }
     }
 
     impl Source for Counted {

@@ -6,10 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::entry::StoredEntry;
 use crate::error::{ADVICE_READ, WalError};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, FrameKind};
-use crate::format::table::{self, Record};
+use crate::format::table::Record;
 use crate::format::{PAGE, PAGE_BYTES};
 use crate::segment::{Handles, Sealed, SegmentFile, SegmentInfo, info, read_failed};
 use crate::storage::{StorageFile, read_full, read_up_to};
+use crate::table_search;
 
 /// The last segment: its table is in memory, bounded by the segment's size.
 #[derive(Debug)]
@@ -90,13 +91,6 @@ pub(crate) struct Place {
     pub(crate) end_offset: u64,
     /// The index after the last entry of the segment, as far as it is durable.
     pub(crate) end_index: u64,
-}
-
-/// The answer of a search by key.
-enum Search {
-    At(u64),
-    In(Arc<Sealed>, Range<u64>),
-    Nowhere,
 }
 
 #[derive(Debug)]
@@ -191,85 +185,37 @@ impl Shared {
 
     /// The record of an entry of a sealed segment, from the table on disk.
     pub(crate) fn record(&self, segment: &Sealed, index: u64) -> Result<Record, WalError> {
-        let Some(table) = &segment.table else {
-            return Err(no_table(segment, index));
-        };
-        let nth = index - segment.base;
-        if nth >= table.span.entries {
-            return Err(no_table(segment, index));
-        }
-        let (offset, at) = table.span.entry_page(nth);
-        self.table_page(table, offset, |page| table::entry_at(page, table.salt, offset, at))
-    }
-
-    fn table_page<T>(
-        &self,
-        table: &crate::segment::Table,
-        offset: u64,
-        read: impl Fn(&[u8]) -> Result<T, crate::format::page::PageFault>,
-    ) -> Result<T, WalError> {
-        let file = self.handles.get(&table.file)?;
-        let path = &table.file.path;
-        let mut page = [0; PAGE_BYTES];
-        let mut again = false;
-        loop {
-            let whole =
-                read_full(&*file, &mut page, offset).map_err(|error| read_failed(path, offset, &error))?;
-            let fault = match read(&page) {
-                Ok(found) if whole => return Ok(found),
-                Ok(_) => "the end of the file".to_owned(),
-                Err(fault) => fault.to_string(),
-            };
-            if again {
-                return Err(WalError::corrupt(
-                    path,
-                    offset,
-                    None,
-                    "a page of the segment's table",
-                    fault,
-                    ADVICE_READ,
-                ));
-            }
-            again = ask_the_disk(&*file);
-        }
+        table_search::record(&self.handles, segment, index)
     }
 
     /// The first retained entry with a greater key.
     pub(crate) fn index_by_key(&self, key: u64) -> Result<Option<u64>, WalError> {
-        self.first_where(|last| last > key)
+        self.first_where(|last| last > key, |keys| fraction(key, keys))
     }
 
-    /// The first retained entry whose key satisfies a predicate that, once true, stays true.
-    pub(crate) fn first_where(&self, holds: impl Fn(u64) -> bool) -> Result<Option<u64>, WalError> {
-        let search = {
+    /// The first retained entry whose key satisfies a predicate that, once true, stays true. `near` says about how far
+    /// through a segment it should be, from 0 to 1, whose keys are in a range.
+    pub(crate) fn first_where(
+        &self,
+        holds: impl Fn(u64) -> bool,
+        near: impl Fn(Range<u64>) -> f64,
+    ) -> Result<Option<u64>, WalError> {
+        let (segment, first, before) = {
             let view = self.view();
-            let live = |segment: &&Arc<Sealed>| segment.end_index > view.first.max(segment.base);
-            let segment = view.sealed.iter().filter(live).find(|segment| holds(segment.last_key));
-            if let Some(segment) = segment {
-                Search::In(segment.clone(), view.first.max(segment.base)..segment.end_index)
-            } else {
+            let live = |segment: &Arc<Sealed>| segment.end_index > view.first.max(segment.base);
+            let nth = view.sealed.iter().position(|segment| live(segment) && holds(segment.last_key));
+            let Some(nth) = nth else {
                 let active = &view.active;
                 let nth = active.records.partition_point(|record| !holds(record.key)) as u64;
                 let index = (active.base + nth).max(view.first);
-                if index < view.next() { Search::At(index) } else { Search::Nowhere }
-            }
+                return Ok((index < view.next()).then_some(index));
+            };
+            let before = nth.checked_sub(1).map_or(0, |before| view.sealed[before].last_key);
+            (view.sealed[nth].clone(), view.first, before)
         };
-        match search {
-            Search::At(index) => Ok(Some(index)),
-            Search::Nowhere => Ok(None),
-            Search::In(segment, Range { start: mut low, end: mut high }) => {
-                // The last entry of the segment satisfies the predicate.
-                while low + 1 < high {
-                    let middle = low + (high - low - 1) / 2;
-                    if holds(self.record(&segment, middle)?.key) {
-                        high = middle + 1;
-                    } else {
-                        low = middle + 1;
-                    }
-                }
-                Ok(Some(low))
-            }
-        }
+        let near = near(before..segment.last_key);
+        // What the front has cut off is in the table still, and its keys are no greater.
+        Ok(Some(table_search::first_where(&self.handles, &segment, near, holds)?.max(first)))
     }
 
     /// Retained entries with a digest, oldest first. Different entries may share one.
@@ -285,42 +231,12 @@ impl Shared {
         let mut found = Vec::new();
         if digest != 0 {
             for segment in sealed.iter().filter(|segment| segment.end_index > first) {
-                self.find_in_sealed(segment, digest, &mut found)?;
+                table_search::find_digest(&self.handles, segment, digest, &mut found)?;
             }
         }
         found.append(&mut tail);
         found.retain(|index| *index >= first);
         Ok(found)
-    }
-
-    fn find_in_sealed(&self, segment: &Sealed, digest: u64, found: &mut Vec<u64>) -> Result<(), WalError> {
-        let Some(table) = &segment.table else {
-            return Ok(());
-        };
-        let at = |nth| {
-            let (offset, at) = table.span.digest_page(nth);
-            self.table_page(table, offset, |page| table::digest_at(page, table.salt, offset, at))
-        };
-        let (mut low, mut high) = (0, table.span.digests);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if at(middle)?.0 < digest {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        while low < table.span.digests {
-            let (here, index) = at(low)?;
-            if here != digest {
-                break;
-            }
-            if (segment.base..segment.end_index).contains(&index) {
-                found.push(index);
-            }
-            low += 1;
-        }
-        Ok(())
     }
 
     /// Reads and checks one entry.
@@ -390,20 +306,13 @@ impl Shared {
 
 /// Before durable bytes are called damaged, the page cache is dropped: beside direct writes it may be behind the disk.
 /// Answers true, so that callers ask just once more.
-fn ask_the_disk(file: &dyn StorageFile) -> bool {
+pub(crate) fn ask_the_disk(file: &dyn StorageFile) -> bool {
     // A cache that can't be dropped changes nothing: the second look then sees the same bytes.
     let _dropped = file.drop_cache();
     true
 }
 
-fn no_table(segment: &Sealed, index: u64) -> WalError {
-    let found = "a table without it";
-    WalError::corrupt(
-        &segment.file.path,
-        segment.end_offset,
-        Some(index),
-        "a table that names the entry",
-        found,
-        ADVICE_READ,
-    )
+/// How far through a range of keys a key is.
+fn fraction(key: u64, keys: Range<u64>) -> f64 {
+    key.saturating_sub(keys.start) as f64 / keys.end.saturating_sub(keys.start).max(1) as f64
 }

@@ -7,7 +7,8 @@ use crate::error::{ADVICE_OPEN, WalError};
 use crate::format::footer;
 use crate::format::frame::FrameKind;
 use crate::format::header::{Header, Predecessor, TablePlace};
-use crate::format::table::{Record, TableSpan};
+use crate::format::page::PageFault;
+use crate::format::table::{self, Record, TableSpan};
 use crate::format::{PAGE, PAGE_BYTES};
 use crate::judge::chain::{self, Candidate};
 use crate::judge::end;
@@ -381,22 +382,22 @@ fn check_table(
     if source.bytes() < end {
         return Err(damage(source.bytes(), base, format!("the end of the file before {end}")));
     }
-    let read = |offset: u64| {
+    let read = |offset: u64, index: u64, check: fn(&[u8], u64, u64) -> Result<(), PageFault>| {
         let mut page = vec![0; PAGE_BYTES];
         source.read(&mut page, offset).map_err(|error| read_failed(path, offset, &error))?;
+        check(&page, salt, offset).map_err(|fault| damage(offset, index, fault.to_string()))?;
         Ok(page)
     };
     let mut held: Option<(u64, Vec<u8>)> = None;
     for (nth, (record, index)) in records.iter().zip(base..).enumerate() {
         let (offset, at) = span.entry_page(nth as u64);
         if held.as_ref().is_none_or(|(of, _)| *of != offset) {
-            held = Some((offset, read(offset)?));
+            held = Some((offset, read(offset, index, table::check_entries)?));
         }
         let page = held.as_ref().map_or(&[][..], |(_, page)| page);
-        match crate::format::table::entry_at(page, salt, offset, at) {
-            Ok(found) if found == *record => {}
-            Ok(found) => return Err(damage(offset, index, format!("{found:?}"))),
-            Err(fault) => return Err(damage(offset, index, fault.to_string())),
+        let found = table::record_at(page, at);
+        if found != *record {
+            return Err(damage(offset, index, format!("{found:?}")));
         }
     }
     if span.entries == records.len() as u64 {
@@ -408,11 +409,10 @@ fn check_table(
     for nth in 0..span.digests {
         let (offset, at) = span.digest_page(nth);
         if held.as_ref().is_none_or(|(of, _)| *of != offset) {
-            held = Some((offset, read(offset)?));
+            held = Some((offset, read(offset, base, table::check_digests)?));
         }
         let page = held.as_ref().map_or(&[][..], |(_, page)| page);
-        let (digest, index) = crate::format::table::digest_at(page, salt, offset, at)
-            .map_err(|fault| damage(offset, base, fault.to_string()))?;
+        let (digest, index) = table::digest_at(page, at);
         let record = index.checked_sub(base).and_then(|nth| records.get(usize::try_from(nth).ok()?));
         if record.is_some_and(|record| record.digest != digest) {
             return Err(damage(offset, index, format!("digest {digest:#018x}")));

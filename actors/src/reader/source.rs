@@ -128,13 +128,17 @@ impl Source {
 
     fn qc(&self, number: BlockNumber) -> Result<VerifiedQc, ReadError> {
         let damaged = |error: String| self.damaged(WalKind::Qcs, number, error);
-        let entry = reader(&self.qcs)?.get_by_key(number.0).map_err(|error| damaged(error.to_string()))?;
-        let entry = entry.ok_or(ReadError::Missing)?;
-        let qc = match self.qc_cache.get(&entry.index) {
+        let log = reader(&self.qcs)?;
+        let index = log.index_by_key(number.0).map_err(|error| damaged(error.to_string()))?;
+        let index = index.ok_or(ReadError::Missing)?;
+        let qc = match self.qc_cache.get(&index) {
             Some(qc) => qc,
             None => {
+                // None where the front has moved meanwhile.
+                let entry = log.get(index).map_err(|error| damaged(error.to_string()))?;
+                let entry = entry.ok_or(ReadError::Missing)?;
                 let qc = checked_qc(&self.committee, &entry.payload).map_err(damaged)?;
-                self.qc_cache.insert(entry.index, qc.clone());
+                self.qc_cache.insert(index, qc.clone());
                 qc
             }
         };

@@ -1,6 +1,7 @@
 //! A storage that fails on demand: what a disk does, above a real one.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -181,7 +182,11 @@ impl StorageFile for FaultyFile {
         self.inner.drop_cache()
     }
 
-    fn expect_reads(&self) {
-        self.inner.expect_reads();
+    fn expect_reads(&self, range: Range<u64>) {
+        self.inner.expect_reads(range);
+    }
+
+    fn data_from(&self, offset: u64) -> Option<Range<u64>> {
+        self.inner.data_from(offset)
     }
 }

@@ -121,16 +121,24 @@ impl TableBuilder {
     }
 }
 
-/// Checks an entry page and answers the record at a place of [`TableSpan::entry_page`].
-pub(crate) fn entry_at(page: &[u8], salt: u64, offset: u64, at: usize) -> Result<Record, PageFault> {
-    page::check(page, ENTRY_MAGIC, salt, offset)?;
-    Ok(Record { offset: get_u64(page, at), key: get_u64(page, at + 8), digest: get_u64(page, at + 16) })
+/// Checks an entry page.
+pub(crate) fn check_entries(page: &[u8], salt: u64, offset: u64) -> Result<(), PageFault> {
+    page::check(page, ENTRY_MAGIC, salt, offset)
 }
 
-/// Checks a digest page and answers digest and index at a place of [`TableSpan::digest_page`].
-pub(crate) fn digest_at(page: &[u8], salt: u64, offset: u64, at: usize) -> Result<(u64, u64), PageFault> {
-    page::check(page, DIGEST_MAGIC, salt, offset)?;
-    Ok((get_u64(page, at), get_u64(page, at + 8)))
+/// The record at a place of [`TableSpan::entry_page`], of a page that was checked.
+pub(crate) fn record_at(page: &[u8], at: usize) -> Record {
+    Record { offset: get_u64(page, at), key: get_u64(page, at + 8), digest: get_u64(page, at + 16) }
+}
+
+/// Checks a digest page.
+pub(crate) fn check_digests(page: &[u8], salt: u64, offset: u64) -> Result<(), PageFault> {
+    page::check(page, DIGEST_MAGIC, salt, offset)
+}
+
+/// Digest and index at a place of [`TableSpan::digest_page`], of a page that was checked.
+pub(crate) fn digest_at(page: &[u8], at: usize) -> (u64, u64) {
+    (get_u64(page, at), get_u64(page, at + 8))
 }
 
 #[cfg(test)]
@@ -155,13 +163,16 @@ mod tests {
         let page = |offset: u64| &bytes[(offset - 8192) as usize..][..PAGE_BYTES];
         for (nth, record) in records.iter().enumerate() {
             let (offset, at) = span.entry_page(nth as u64);
-            assert_eq!(entry_at(page(offset), 77, offset, at), Ok(*record));
-            assert!(entry_at(page(offset), 78, offset, at).is_err());
+            assert_eq!(check_entries(page(offset), 77, offset), Ok(()));
+            assert_eq!(record_at(page(offset), at), *record);
+            assert!(check_entries(page(offset), 78, offset).is_err());
+            assert!(check_digests(page(offset), 77, offset).is_err());
         }
         let mut last = (0, 0);
         for nth in 0..span.digests {
             let (offset, at) = span.digest_page(nth);
-            let found = digest_at(page(offset), 77, offset, at).unwrap();
+            assert_eq!(check_digests(page(offset), 77, offset), Ok(()));
+            let found = digest_at(page(offset), at);
             assert!(found > last);
             assert_eq!(records[(found.1 - 40) as usize].digest, found.0);
             last = found;

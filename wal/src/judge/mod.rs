@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{ADVICE_OPEN, WalError};
-use crate::format::PAGE_BYTES;
 use crate::format::end::EndRecord;
 use crate::format::header::{Header, HeaderFault, TablePlace};
 use crate::format::page::PageFault;
+use crate::format::{PAGE, PAGE_BYTES};
 use crate::log::Log;
 use crate::names::{self, Named};
 use crate::options::LogOptions;
@@ -27,6 +27,8 @@ use tail::{Limits, Tail};
 
 /// Bytes that are read at once when a segment is judged.
 const AHEAD_BYTES: usize = 1 << 20;
+/// Segments whose headers are asked of the storage before the first of them is waited for.
+const HEADERS_AT_ONCE: usize = 32;
 
 /// What judging found, before anything was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,13 +269,12 @@ fn take_lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuard>, Wa
 
 /// Sorts a directory's files by what they are, and reads the headers of the segments.
 pub(crate) fn gather(storage: &dyn Storage, dir: &Path) -> Result<(Vec<Candidate>, Found), WalError> {
-    let (mut candidates, mut found) = (Vec::new(), Found::default());
+    let (mut segments, mut found) = (Vec::new(), Found::default());
     for file in list(storage, dir)?.unwrap_or_default() {
         let path = child(dir, &file.name);
         match names::parse(&file.name) {
             Named::Segment(sequence) => {
-                let header = read_header(storage, &path)?;
-                candidates.push(Candidate { sequence, path, bytes: file.bytes, header });
+                segments.push((sequence, path, file.bytes));
                 found.sequence = found.sequence.max(sequence);
             }
             Named::Prepared(sequence) => {
@@ -289,7 +290,17 @@ pub(crate) fn gather(storage: &dyn Storage, dir: &Path) -> Result<(Vec<Candidate
             Named::Other => {}
         }
     }
-    candidates.sort_unstable_by_key(|candidate| candidate.sequence);
+    segments.sort_unstable();
+    let mut candidates = Vec::with_capacity(segments.len());
+    for some in segments.chunks(HEADERS_AT_ONCE) {
+        let files: Vec<_> =
+            some.iter().map(|(_, path, _)| open_to_read(storage, path)).collect::<Result<_, _>>()?;
+        files.iter().for_each(|file| file.expect_reads(0..PAGE));
+        for ((sequence, path, bytes), file) in some.iter().zip(files) {
+            let header = header_of(&*file, path)?;
+            candidates.push(Candidate { sequence: *sequence, path: path.clone(), bytes: *bytes, header });
+        }
+    }
     found.spares.sort_unstable();
     Ok((candidates, found))
 }
@@ -298,9 +309,12 @@ pub(crate) fn read_header(
     storage: &dyn Storage,
     path: &Path,
 ) -> Result<Result<Header, HeaderFault>, WalError> {
-    let file = open_to_read(storage, path)?;
-    let mut page = vec![0; PAGE_BYTES];
-    let whole = read_full(&*file, &mut page, 0).map_err(|error| read_failed(path, 0, &error))?;
+    header_of(&*open_to_read(storage, path)?, path)
+}
+
+fn header_of(file: &dyn StorageFile, path: &Path) -> Result<Result<Header, HeaderFault>, WalError> {
+    let mut page = [0; PAGE_BYTES];
+    let whole = read_full(file, &mut page, 0).map_err(|error| read_failed(path, 0, &error))?;
     if !whole {
         return Ok(Err(HeaderFault::Page(PageFault::Magic(0))));
     }
@@ -325,8 +339,8 @@ fn judge_last(
     let point = SyncPoint::OpenTail;
     file.sync_data(point).map_err(|error| WalError::io(point.name(), &last.path, None, &error))?;
     file.drop_cache().map_err(|error| WalError::io("drop the page cache", &last.path, None, &error))?;
-    file.expect_reads();
-    let source = FileSource::new(&*file).map_err(|error| read_failed(&last.path, 0, &error))?;
+    let source = FileSource::in_order(&*file, header.frames_offset)
+        .map_err(|error| read_failed(&last.path, 0, &error))?;
     let limits = Limits { entry_bytes_max: options.entry_bytes_max, ahead: AHEAD_BYTES };
     tail::judge(&last.path, header, &source, limits)
 }

@@ -69,10 +69,10 @@ impl Log {
     pub fn truncate_while(&mut self, dead: impl Fn(u64) -> bool) -> Result<u64, WalError> {
         self.check_poison()?;
         self.land()?;
-        let mut alive = self.shared.first_where(|key| !dead(key))?;
+        let mut alive = self.shared.first_where(|key| !dead(key), |_| 0.5)?;
         if alive.is_none() && !self.pending.groups.is_empty() {
             self.sync()?;
-            alive = self.shared.first_where(|key| !dead(key))?;
+            alive = self.shared.first_where(|key| !dead(key), |_| 0.5)?;
         }
         self.truncate_before(alive.unwrap_or(self.next))?;
         Ok(self.range().start)

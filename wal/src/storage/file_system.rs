@@ -2,6 +2,8 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -189,9 +191,24 @@ impl StorageFile for DiskFile {
         Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
     }
 
-    fn expect_reads(&self) {
+    fn expect_reads(&self, range: Range<u64>) {
         // A hint: without it the reads are slower.
-        let _hinted = rustix::fs::fadvise(&self.file, 0, None, Advice::WillNeed);
+        let bytes = NonZeroU64::new(range.end.saturating_sub(range.start));
+        let _hinted =
+            bytes.map(|bytes| rustix::fs::fadvise(&self.file, range.start, Some(bytes), Advice::WillNeed));
+    }
+
+    fn data_from(&self, offset: u64) -> Option<Range<u64>> {
+        // Nothing here uses the position that this moves.
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(start) => {
+                let end = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Hole(start));
+                Some(start..end.unwrap_or(u64::MAX))
+            }
+            Err(rustix::io::Errno::NXIO) => None,
+            // A file system that does not know.
+            Err(_) => Some(offset..u64::MAX),
+        }
     }
 }
 
@@ -257,5 +274,22 @@ mod tests {
         let mut read = [9; 4];
         assert_eq!(file.read_at(&mut read, 0).unwrap(), 4);
         assert_eq!(&read, b"abc\0");
+    }
+
+    #[test]
+    fn space_that_was_only_reserved_holds_no_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = FileSystem.open(&dir.path().join("f"), OpenMode::CreateNew).unwrap();
+        file.allocate(4 << 20).unwrap();
+        file.write_at(&[7; 4096], 1 << 20, SyncPoint::Group).unwrap();
+        file.sync_data(SyncPoint::Group).unwrap();
+        // A file system may know less, but never leaves out what was written.
+        let (mut at, mut seen) = (0, false);
+        while let Some(data) = file.data_from(at) {
+            assert!(data.start >= at && data.end > data.start, "{data:?} from {at}");
+            seen |= data.start <= 1 << 20 && (1 << 20) + 4096 <= data.end;
+            at = data.end;
+        }
+        assert!(seen);
     }
 }

@@ -7,6 +7,7 @@ mod file_system;
 
 use std::fmt::Debug;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,8 +150,14 @@ pub trait StorageFile: Send + Sync + Debug {
     /// What the storage says.
     fn drop_cache(&self) -> io::Result<()>;
 
-    /// Says that all of the file is read soon; only speed depends on it.
-    fn expect_reads(&self) {}
+    /// Says that these bytes are read soon; only speed depends on it.
+    fn expect_reads(&self, _range: Range<u64>) {}
+
+    /// The next stretch at or after `offset` that may hold anything but zeros, and where it ends; none where all the rest
+    /// is zeros. For who reads much: to say that all of it may is always right.
+    fn data_from(&self, offset: u64) -> Option<Range<u64>> {
+        Some(offset..u64::MAX)
+    }
 }
 
 /// Directories and their files.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use roadbed_wal::sim::{Op, SimStorage};
-use roadbed_wal::{Log, LogOptions};
+use roadbed_wal::{Entry, Log, LogOptions};
 
 use crate::script::DIR;
 use crate::support::{append, options};
@@ -107,5 +107,31 @@ fn cutting_the_front_writes_one_page_whatever_stays() {
         let calls = sim.calls();
         assert_eq!(calls.iter().filter(|call| call.op == Op::Write).count(), 1, "{segments} segments");
         assert_eq!(calls.iter().filter(|call| call.op == Op::Read).count(), 0, "{segments} segments");
+    }
+}
+
+#[test]
+fn a_look_up_asks_each_segment_for_few_pages_of_its_table() {
+    const SEGMENTS: usize = 4;
+    let sim = SimStorage::new(3);
+    let options = LogOptions { segment_bytes: 1 << 20, ..options() };
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options, 0).unwrap();
+    // As hashes are: spread evenly, in no order.
+    let digest = |index: u64| (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    while log.segments() <= SEGMENTS {
+        for index in log.range().end..log.range().end + 500 {
+            log.append(index, Entry { key: 3 * index, digest: digest(index), payload: &[7; 8] }).unwrap();
+        }
+        log.sync().unwrap();
+    }
+    let reader = log.reader();
+    let segments = reader.segments();
+    let entries = segments[0].end;
+    assert!(entries > 30 * 170, "{entries} entries are many pages");
+    for index in (0..segments[SEGMENTS - 1].end).step_by(777) {
+        let by_key = reads(&sim, || assert_eq!(reader.index_by_key(3 * index).unwrap(), Some(index + 1)));
+        assert!(by_key <= 3, "{by_key} reads for the entry after {index}");
+        let by_digest = reads(&sim, || assert_eq!(reader.find_digest(digest(index)).unwrap(), [index]));
+        assert!(by_digest <= 3 * SEGMENTS, "{by_digest} reads for the digest of {index}");
     }
 }
