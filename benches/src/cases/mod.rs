@@ -29,7 +29,7 @@ use crate::input::{LARGE, SMALL};
 use company::{Company, Who};
 use ingest::Ingest;
 use logs::Pace;
-use retention::What;
+use retention::{Last, What};
 use wal_append::Append;
 use wal_open_scale::Cache;
 pub use wal_open_scale::open_and_tell;
@@ -80,23 +80,28 @@ pub(crate) const ALL: &[(&str, Run)] = &[
     ("latency/c100", |bench| latency::run(bench, 100)),
     ("recovery/small", |bench| recovery::run(bench, SMALL, 400)),
     ("recovery/large", |bench| recovery::run(bench, LARGE, 200)),
-    ("recovery/1m-against-10k", |bench| retention::run(bench, What::Start, bench.pick(100_000, 1_000_000))),
-    ("memory/1m-against-10k", |bench| retention::run(bench, What::Memory, bench.pick(100_000, 1_000_000))),
+    ("recovery/1m-against-10k", |bench| long_history(bench, What::Start, Last::Alike)),
+    ("memory/1m-against-10k", |bench| long_history(bench, What::Memory, Last::Alike)),
     ("restart/worker", restart::run),
     ("restart/one-kill-a-second", kills::run),
     ("metrics/scrape", metrics::scrape),
     ("scale/committee/c1000", |bench| Ingest { committee: 1000, shape: SMALL, qcs: [10, 40] }.run(bench)),
     ("scale/block/16k", |bench| Ingest { committee: 20, shape: sized(16 * KIB), qcs: [100, 400] }.run(bench)),
     ("scale/block/2m", |bench| Ingest { committee: 20, shape: sized(2048 * KIB), qcs: [4, 12] }.run(bench)),
-    ("scale/retention/1k", |bench| retention::run(bench, What::Start, 1000)),
-    ("scale/retention/100k", |bench| retention::run(bench, What::Start, 100_000)),
+    ("scale/retention/1k", |bench| retention::run(bench, What::Start, 1000, Last::Alike)),
+    ("scale/retention/100k", |bench| retention::run(bench, What::Start, 100_000, Last::Alike)),
+    ("scale/retention/1m-as-it-falls", |bench| long_history(bench, What::Start, Last::AsItFalls)),
     ("scale/subscribers/1", |bench| Company { who: Who::Subscribers, count: 1 }.run(bench)),
     ("scale/subscribers/100", |bench| Company { who: Who::Subscribers, count: 100 }.run(bench)),
 ];
 
 /// Cases that run only when they are asked for by their whole id: they take minutes, and a large disk.
 pub(crate) const ON_REQUEST: &[(&str, Run)] =
-    &[("scale/retention/10m", |bench| retention::run(bench, What::Start, 10_000_000))];
+    &[("scale/retention/10m", |bench| retention::run(bench, What::Start, 10_000_000, Last::Alike))];
+
+fn long_history(bench: &Bench, what: What, last: Last) -> Result<Measured> {
+    retention::run(bench, what, bench.pick(100_000, 1_000_000), last)
+}
 
 /// Ten blocks of this size a QC.
 const fn sized(block_bytes: usize) -> ChainShape {
