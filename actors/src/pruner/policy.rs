@@ -100,6 +100,16 @@ mod tests {
     }
 
     #[test]
+    fn what_executes_nothing_more_is_remembered_once() {
+        let mut retained = Retained::default();
+        let policy = RetentionPolicy { age_after_execution: Some(10 * SECOND), ..RetentionPolicy::default() };
+        for second in 1..9 {
+            retained.retain_from(&policy, second * SECOND, &retention(0, 5, 10));
+        }
+        assert_eq!(retained.executed, [(BlockNumber(5), SECOND)]);
+    }
+
+    #[test]
     fn a_count_and_a_size_keep_the_newest() {
         let mut retained = Retained::default();
         let count = RetentionPolicy { blocks_max: Some(4), ..RetentionPolicy::default() };
@@ -107,6 +117,12 @@ mod tests {
         let size = RetentionPolicy { bytes_max: Some(350), ..RetentionPolicy::default() };
         assert_eq!(retained.retain_from(&size, SECOND, &retention(0, 10, 10)), BlockNumber(7));
         assert_eq!(retained.retain_from(&size, SECOND, &retention(8, 10, 10)), BlockNumber(8));
+        let size = RetentionPolicy { bytes_max: Some(300), ..RetentionPolicy::default() };
+        assert_eq!(
+            retained.retain_from(&size, SECOND, &retention(0, 10, 10)),
+            BlockNumber(7),
+            "a bound is kept"
+        );
     }
 
     #[test]
