@@ -45,29 +45,53 @@ const EXPECTED_STEP_BYTES: u64 = 2 << 20;
 pub(crate) struct FileSource<'a> {
     file: &'a dyn StorageFile,
     bytes: u64,
-    /// Up to where the storage was told of reads to come; none where it is not told.
-    expected: Option<Cell<u64>>,
+    ahead: Option<Ahead>,
+}
+
+/// What is known of a file that is read in order.
+struct Ahead {
+    /// Where it holds data, as it was before the first read: what is read of space that was only reserved is in the page
+    /// cache then, and passes for data from there on.
+    data: Vec<Range<u64>>,
+    /// Up to where the storage was told of reads to come.
+    told: Cell<u64>,
 }
 
 impl<'a> FileSource<'a> {
     pub(crate) fn new(file: &'a dyn StorageFile) -> io::Result<Self> {
-        Ok(Self { file, bytes: file.bytes()?, expected: None })
+        Ok(Self { file, bytes: file.bytes()?, ahead: None })
     }
 
-    /// A file that is read from `offset` to its end: the storage is told ahead.
+    /// A file that nobody writes, and that is read from `offset` to its end: the storage is told ahead.
     pub(crate) fn in_order(file: &'a dyn StorageFile, offset: u64) -> io::Result<Self> {
-        Ok(Self { expected: Some(Cell::new(offset)), ..Self::new(file)? })
+        let bytes = file.bytes()?;
+        let mut at = offset;
+        let data = std::iter::from_fn(|| {
+            let data = if at < bytes { file.data_from(at)? } else { return None };
+            at = data.end;
+            Some(data)
+        });
+        let ahead = Ahead { data: data.collect(), told: Cell::new(offset) };
+        Ok(Self { file, bytes, ahead: Some(ahead) })
+    }
+}
+
+impl Ahead {
+    fn data_from(&self, offset: u64) -> Option<Range<u64>> {
+        let next = self.data.get(self.data.partition_point(|data| data.end <= offset))?;
+        Some(next.start.max(offset)..next.end)
     }
 
-    fn expect(&self, expected: &Cell<u64>, offset: u64) {
-        let wanted = self.bytes.min(offset.saturating_add(EXPECTED_BYTES));
-        while expected.get() < wanted {
-            let data = self.file.data_from(expected.get().max(offset)).unwrap_or(wanted..u64::MAX);
+    /// Tells of what is read soon after `offset`.
+    fn tell(&self, file: &FileSource<'_>, offset: u64) {
+        let wanted = file.bytes.min(offset.saturating_add(EXPECTED_BYTES));
+        while self.told.get() < wanted {
+            let data = self.data_from(self.told.get().max(offset)).unwrap_or(wanted..u64::MAX);
             let end = data.end.min(data.start.saturating_add(EXPECTED_STEP_BYTES));
             if data.start < wanted {
-                self.file.expect_reads(data.start..end.min(self.bytes));
+                file.file.expect_reads(data.start..end.min(file.bytes));
             }
-            expected.set(if data.start < wanted { end } else { data.start });
+            self.told.set(if data.start < wanted { end } else { data.start });
         }
     }
 }
@@ -78,14 +102,17 @@ impl Source for FileSource<'_> {
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if let Some(expected) = &self.expected {
-            self.expect(expected, offset);
+        if let Some(ahead) = &self.ahead {
+            ahead.tell(self, offset);
         }
         if read_full(self.file, buffer, offset)? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     fn data_from(&self, offset: u64) -> Option<Range<u64>> {
-        self.file.data_from(offset)
+        match &self.ahead {
+            Some(ahead) => ahead.data_from(offset),
+            None => self.file.data_from(offset),
+        }
     }
 }
 
@@ -410,4 +437,173 @@ impl Beyond {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::format::frame::{self, FrameKind};
+    use crate::storage::SyncPoint;
+
+    /// Counts the bytes that are read.
+    struct Counted {
+        bytes: Vec<u8>,
+        read: Cell<usize>,
+    }
+
+    /// Knows where its bytes are not zeros, in steps of so many bytes.
+    struct Sparse {
+        counted: Counted,
+        step: usize,
+    }
+
+    impl Source for Sparse {
+        fn bytes(&self) -> u64 {
+            self.counted.bytes()
+        }
+
+        fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            self.counted.read(buffer, offset)
+        }
+
+        fn data_from(&self, offset: u64) -> Option<Range<u64>> {
+            let bytes = &self.counted.bytes;
+            let from = usize::try_from(offset).ok()?;
+            let start = from + bytes.get(from..)?.iter().position(|byte| *byte != 0)?;
+            let start = from.max(start - start % self.step);
+            let zeros = |step: &[u8]| step.iter().all(|byte| *byte == 0);
+            let steps = bytes[start..].chunks(self.step).take_while(|step| !zeros(step)).count();
+            Some(start as u64..(start + steps * self.step) as u64)
+        }
+    }
+
+    #[test]
+    fn what_holds_no_data_is_not_read_and_nothing_else_is_left_out() {
+        const SALT: u64 = 77;
+        let put = |bytes: &mut [u8], offset: u64, durable_upto: u64| {
+            let header = FrameHeader {
+                index: 3,
+                durable_upto,
+                key: 0,
+                digest: 0,
+                length: 0,
+                kind: FrameKind::Mark,
+                last_in_group: true,
+                payload_crc: crate::format::crc32c(&[]),
+            };
+            let frame = &mut bytes[usize::try_from(offset).unwrap()..][..FRAME_HEADER_BYTES];
+            header.encode_unfinished(frame);
+            frame::finish(frame, SALT, offset, durable_upto, true);
+        };
+        for step in [512, PAGE_BYTES, 4 * PAGE_BYTES] {
+            for places in
+                [vec![], vec![0], vec![5 << 20], vec![PAGE, 3 * PAGE + 4080, 7 << 20, (8 << 20) - 56]]
+            {
+                let mut bytes = vec![0; 8 << 20];
+                for (nth, offset) in places.iter().enumerate() {
+                    put(&mut bytes, *offset, nth as u64 + 1);
+                }
+                let dense = beyond(&bytes.as_slice(), SALT, 0, 1 << 20).unwrap();
+                assert_eq!(dense.claim.is_some(), !places.is_empty());
+                let sparse = Sparse { counted: Counted { bytes, read: Cell::new(0) }, step };
+                assert_eq!(
+                    beyond(&sparse, SALT, 0, 1 << 20).unwrap(),
+                    dense,
+                    "{places:?} in steps of {step}"
+                );
+                let read = sparse.counted.read.get();
+                assert!(
+                    read <= places.len() * 6 * PAGE_BYTES,
+                    "{read} bytes for {places:?} in steps of {step}"
+                );
+            }
+        }
+    }
+
+    /// Space that was only reserved, of which what was read, and some more, passes for data from then on: as with a page
+    /// cache that reads ahead.
+    #[derive(Debug)]
+    struct Reserved {
+        bytes: u64,
+        cached: AtomicU64,
+        read: AtomicU64,
+    }
+
+    impl StorageFile for Reserved {
+        fn bytes(&self) -> io::Result<u64> {
+            Ok(self.bytes)
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let end = offset + buffer.len() as u64;
+            self.cached.fetch_max(self.bytes.min(end + (4 << 20)), Ordering::Relaxed);
+            self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+            buffer.fill(0);
+            Ok(buffer.len())
+        }
+
+        fn data_from(&self, offset: u64) -> Option<Range<u64>> {
+            let cached = self.cached.load(Ordering::Relaxed);
+            (offset < cached).then_some(offset..cached)
+        }
+
+        fn write_at(&self, _: &[u8], _: u64, _: SyncPoint) -> io::Result<usize> {
+            unreachable!("nobody writes")
+        }
+
+        fn sync_data(&self, _: SyncPoint) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn writes_are_durable(&self) -> bool {
+            false
+        }
+
+        fn allocate(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn drop_cache(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_reading_ahead_brings_into_the_cache_is_not_taken_for_data() {
+        let file = Reserved { bytes: 64 << 20, cached: AtomicU64::new(PAGE), read: AtomicU64::new(0) };
+        let source = FileSource::in_order(&file, 0).unwrap();
+        assert_eq!(beyond(&source, 77, 0, 1 << 20).unwrap(), Beyond::default());
+        assert_eq!(file.read.into_inner(), PAGE);
+    }
+
+    impl Source for Counted {
+        fn bytes(&self) -> u64 {
+            self.bytes.len() as u64
+        }
+
+        fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            self.read.set(self.read.get() + buffer.len());
+            self.bytes.as_slice().read(buffer, offset)
+        }
+    }
+
+    #[test]
+    fn a_window_reads_nothing_again_that_it_holds() {
+        let bytes: Vec<u8> = (0..1000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let source = Counted { bytes: bytes.clone(), read: Cell::new(0) };
+        let mut window = Window::default();
+        for (offset, len, ahead, read) in [
+            (0, 10, 100, 100),
+            (50, 50, 100, 100),
+            (90, 50, 100, 190),
+            (150, 300, 0, 450),
+            (900, 100, 500, 550),
+        ] {
+            let place = window.reach(&source, offset as u64, len, ahead).unwrap();
+            assert_eq!(window.memory[place], bytes[offset..offset + len], "{offset}");
+            assert_eq!(source.read.get(), read, "{offset}");
+        }
+        assert_eq!(window.have(950, 100), &bytes[950..]);
+        window.clear();
+        assert!(window.have(950, 100).is_empty());
+    }
+}

@@ -17,8 +17,10 @@ use crate::reader::{checked_block, decoded_qc};
 const PIECE_QCS_MAX: u64 = 128;
 /// Bytes of blocks in a piece, about.
 const PIECE_BYTES: u64 = 8 << 20;
-/// Pieces for each thread at least, where there are so many records: so that all are busy to the end.
-const PIECES_A_THREAD: u64 = 4;
+/// Pieces of QCs for each core at least, where there are so many: more would make their batches small.
+const QC_PIECES_A_CORE: u64 = 2;
+/// Pieces of blocks for each core at least: they come last, and are small so that all threads are busy to the end.
+const BLOCK_PIECES_A_CORE: u64 = 16;
 /// While one thread of a core waits for the disk, the other verifies.
 const THREADS_A_CORE: usize = 2;
 
@@ -73,7 +75,7 @@ impl<'a> Pieces<'a> {
     }
 
     pub(super) fn add_qcs(&mut self, log: &'a Reader, range: Range<u64>) {
-        let step = self.step(&range, PIECE_QCS_MAX);
+        let step = self.step(&range, QC_PIECES_A_CORE, PIECE_QCS_MAX);
         self.pieces.extend(cut(range, step).map(|piece| Piece::Qcs(log, piece)));
     }
 
@@ -81,14 +83,14 @@ impl<'a> Pieces<'a> {
         let here = log.segments().into_iter().filter(|one| one.base < range.end && range.start < one.end);
         let (bytes, entries) =
             here.fold((0, 0), |(bytes, entries), one| (bytes + one.bytes, entries + (one.end - one.base)));
-        let step = self.step(&range, entries * PIECE_BYTES / u64::max(bytes, 1));
+        let step = self.step(&range, BLOCK_PIECES_A_CORE, entries * PIECE_BYTES / u64::max(bytes, 1));
         let pieces: Vec<_> = cut(range, step).collect();
         self.pieces.extend(pieces.into_iter().rev().map(|piece| Piece::Blocks(log, piece)));
     }
 
-    fn step(&self, range: &Range<u64>, max: u64) -> u64 {
+    fn step(&self, range: &Range<u64>, pieces_a_core: u64, max: u64) -> u64 {
         let records = range.end.saturating_sub(range.start);
-        records.div_ceil(PIECES_A_THREAD * self.load.threads as u64).min(max).max(1)
+        records.div_ceil(pieces_a_core * self.load.threads as u64).min(max).max(1)
     }
 
     /// Checks all of them. Of several that fail, the first in order tells why.
