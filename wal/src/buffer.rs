@@ -125,4 +125,17 @@ mod tests {
         buffer.extend(HUGE_PAGE_BYTES);
         assert_eq!(buffer.capacity(), 2 * HUGE_PAGE_BYTES);
     }
+    #[test]
+    fn grows_only_for_what_does_not_fit_and_then_by_doubling() {
+        let mut buffer = AlignedBuffer::default();
+        buffer.extend(4 * PAGE_BYTES);
+        buffer.truncate(PAGE_BYTES);
+        buffer.reserve(3 * PAGE_BYTES);
+        assert_eq!(buffer.capacity(), 4 * PAGE_BYTES);
+        buffer.reserve(3 * PAGE_BYTES + 1);
+        assert_eq!(buffer.capacity(), 8 * PAGE_BYTES);
+        let mut small = AlignedBuffer::default();
+        small.extend(SMALL_BYTES);
+        assert_eq!(small.capacity(), SMALL_BYTES);
+    }
 }

@@ -219,3 +219,49 @@ impl WalError {
         Self::Corrupt { path: path.to_path_buf(), offset, index, expected, found, advice }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poisoned(cause: &WalError) -> WalError {
+        WalError::Poisoned { cause: Arc::new(cause.clone()) }
+    }
+
+    #[test]
+    fn what_poisons_is_of_the_kind_of_its_cause() {
+        let path = Path::new("/log/1.seg");
+        let io = |kind: io::ErrorKind| WalError::io("write", path, Some(4096), &kind.into());
+        let full = [io(io::ErrorKind::StorageFull), io(io::ErrorKind::QuotaExceeded)];
+        let damaged = [
+            WalError::corrupt(path, 7, Some(9), "a frame", "nothing", ADVICE_READ),
+            WalError::Shorter { path: path.to_path_buf(), expected: 5, found: 3 },
+        ];
+        let neither = [io(io::ErrorKind::Other), WalError::Gap { index: 3, next: 1 }];
+        for error in &full {
+            assert!(error.is_disk_full() && !error.is_corruption(), "{error}");
+            assert!(poisoned(error).is_disk_full() && !poisoned(error).is_corruption(), "{error}");
+        }
+        for error in &damaged {
+            assert!(!error.is_disk_full() && error.is_corruption(), "{error}");
+            assert!(!poisoned(error).is_disk_full() && poisoned(error).is_corruption(), "{error}");
+        }
+        for error in &neither {
+            assert!(!error.is_disk_full() && !error.is_corruption(), "{error}");
+            assert!(!poisoned(error).is_disk_full() && !poisoned(error).is_corruption(), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_where() {
+        let path = Path::new("/log/1.seg");
+        let text = WalError::io("write", path, Some(4096), &io::ErrorKind::Other.into()).to_string();
+        assert!(text.contains("/log/1.seg") && text.contains("at offset 4096"), "{text}");
+        let text = WalError::io("list", path, None, &io::ErrorKind::Other.into()).to_string();
+        assert!(!text.contains("offset"), "{text}");
+        let text = WalError::corrupt(path, 7, Some(9), "a frame", "nothing", ADVICE_READ).to_string();
+        assert!(text.contains("offset 7") && text.contains("(entry 9)"), "{text}");
+        let text = WalError::corrupt(path, 7, None, "a header", "nothing", ADVICE_OPEN).to_string();
+        assert!(!text.contains("entry"), "{text}");
+    }
+}

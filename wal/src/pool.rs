@@ -67,6 +67,7 @@ mod tests {
     fn only_an_urgent_taker_gets_the_reserve() {
         let found = vec![(3, PathBuf::from("a")), (9, PathBuf::from("b"))];
         let mut pool = Pool::new(Path::new("d"), found, 3);
+        assert_eq!(pool.len(), 2);
         assert!(pool.wants_more());
         assert_eq!(pool.take(false), Some(PathBuf::from("b")));
         assert_eq!(pool.take(false), None);

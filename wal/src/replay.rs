@@ -11,7 +11,7 @@ use crate::error::{ADVICE_READ, WalError};
 use crate::format::frame::{FrameHeader, FrameKind};
 use crate::scan::{FileSource, Step, Stop, Terms, Walker, Window};
 use crate::segment::read_failed;
-use crate::shared::{Place, Shared};
+use crate::shared::{Place, Shared, ask_the_disk};
 use crate::storage::StorageFile;
 
 /// Bytes that are read at once: few enough to be in a processor's own cache still when they are summed up.
@@ -151,8 +151,7 @@ impl Chunk<'_> {
         let file = self.shared.handles.get(&self.place.file)?;
         match self.walk(&*file, end, owned, &mut visitor) {
             Err(error) if error.is_corruption() => {
-                // Once more after the page cache was dropped: beside direct writes it may be behind the disk.
-                let _dropped = file.drop_cache();
+                ask_the_disk(&*file);
                 self.window.clear();
                 self.walk(&*file, end, owned, &mut visitor)
             }

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use crate::entry::StoredEntry;
 use crate::error::WalError;
 use crate::replay::Replay;
+use crate::segment::SegmentInfo;
 use crate::shared::Shared;
 
 /// Bytes of a piece, about.
@@ -63,7 +64,7 @@ impl<T: Send + 'static> ParallelReplay<T> {
         Self {
             jobs: Some(jobs),
             threads,
-            pieces: pieces(shared, range.clone()),
+            pieces: pieces(&shared.segments(), range.clone()),
             waiting: VecDeque::new(),
             ready: Vec::new().into_iter(),
             remaining: range,
@@ -161,9 +162,9 @@ fn work<T>(
 }
 
 /// Cuts a range into pieces of about [`PIECE_BYTES`], none across segments.
-fn pieces(shared: &Shared, range: Range<u64>) -> VecDeque<Range<u64>> {
+fn pieces(segments: &[SegmentInfo], range: Range<u64>) -> VecDeque<Range<u64>> {
     let mut pieces = VecDeque::new();
-    for segment in shared.segments() {
+    for segment in segments {
         let (start, end) = (range.start.max(segment.base), range.end.min(segment.end));
         let entries = segment.end - segment.base;
         let step = (entries * PIECE_BYTES / segment.bytes.max(1)).max(1);
@@ -175,4 +176,62 @@ fn pieces(shared: &Shared, range: Range<u64>) -> VecDeque<Range<u64>> {
         }
     }
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_of_one_segment_and_of_about_their_size() {
+        let segment = |entries: Range<u64>, bytes: u64| SegmentInfo {
+            sequence: 1,
+            base: entries.start,
+            end: entries.end,
+            bytes,
+            path: "1.seg".into(),
+        };
+        let segments =
+            [segment(100..1124, 8 << 20), segment(1124..1124, 4096), segment(1124..1127, 64 << 20)];
+        let all: Vec<_> = pieces(&segments, 0..u64::MAX).into();
+        assert_eq!(
+            all,
+            [100..356, 356..612, 612..868, 868..1124, 1124..1125, 1125..1126, 1126..1127],
+            "2 MiB each, or one entry"
+        );
+        assert_eq!(pieces(&segments, 300..600), [300..556, 556..600]);
+        assert_eq!(pieces(&segments, 1100..1125), [1100..1124, 1124..1125]);
+        assert!(pieces(&segments, 1127..2000).is_empty());
+    }
+
+    /// A replay of five pieces that no thread works on.
+    fn unattended(jobs: SyncSender<Job<u64>>) -> ParallelReplay<u64> {
+        ParallelReplay {
+            jobs: Some(jobs),
+            threads: Vec::new(),
+            pieces: (0..5).map(|piece| piece * 10..(piece + 1) * 10).collect(),
+            waiting: VecDeque::new(),
+            ready: Vec::new().into_iter(),
+            remaining: 0..50,
+            ahead: 3,
+            failed: false,
+        }
+    }
+
+    #[test]
+    fn so_many_pieces_are_handed_out_and_no_more() {
+        let (jobs, queue) = sync_channel(8);
+        let mut replay = unattended(jobs);
+        replay.hand_out();
+        let handed: Vec<_> = queue.try_iter().map(|(range, _)| range).collect();
+        assert_eq!(handed, [0..10, 10..20, 20..30]);
+    }
+
+    #[test]
+    fn without_any_thread_it_ends_with_an_error_and_not_early() {
+        let (jobs, _) = sync_channel(8);
+        let mut replay = unattended(jobs);
+        assert!(matches!(replay.next(), Some(Err(WalError::Options { name: "replay threads", .. }))));
+        assert!(replay.next().is_none());
+    }
 }

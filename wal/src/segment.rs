@@ -163,3 +163,41 @@ pub(crate) fn info(file: &SegmentFile, base: u64, end: u64, bytes: u64) -> Segme
 pub(crate) fn read_failed(path: &Path, offset: u64, error: &io::Error) -> WalError {
     WalError::io("read a segment", path, Some(offset), error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::FileSystem;
+
+    fn handles() -> Handles {
+        Handles::new(Arc::new(FileSystem), 2)
+    }
+
+    #[test]
+    fn what_readers_of_earlier_owners_hold_is_known_until_they_let_go() {
+        let (first, second, third) = (handles(), handles(), handles());
+        let path = PathBuf::from("1.seg");
+        let (held, let_go) = (first.file(path.clone(), 1), first.file(PathBuf::from("2.seg"), 2));
+        drop(let_go);
+        second.follow(&first);
+        assert_eq!(second.held().earlier.len(), 1);
+        third.follow(&second);
+        for owner in [&second, &third] {
+            assert!(owner.held_by_earlier(&path));
+            assert!(!owner.held_by_earlier(Path::new("2.seg")));
+        }
+        assert!(!first.held_by_earlier(&path), "its own readers are no earlier ones");
+        drop(held);
+        assert!(!third.held_by_earlier(&path));
+        assert!(third.held().earlier.is_empty(), "nor does it cost anything");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_costs_nothing() {
+        let handles = handles();
+        let (first, second) =
+            (handles.file(PathBuf::from("1.seg"), 1), handles.file(PathBuf::from("2.seg"), 2));
+        handles.forget(first.sequence);
+        assert!(handles.held().own.keys().eq(&[second.sequence]));
+    }
+}

@@ -244,8 +244,7 @@ impl Shared {
         let file = self.handles.get(&place.file)?;
         match self.try_entry(&*file, place, index)? {
             Ok(entry) => return Ok(entry),
-            Err(_) if ask_the_disk(&*file) => {}
-            Err(_) => {}
+            Err(_) => ask_the_disk(&*file),
         }
         self.try_entry(&*file, place, index)?.map_err(|found| {
             WalError::corrupt(
@@ -305,11 +304,10 @@ impl Shared {
 }
 
 /// Before durable bytes are called damaged, the page cache is dropped: beside direct writes it may be behind the disk.
-/// Answers true, so that callers ask just once more.
-pub(crate) fn ask_the_disk(file: &dyn StorageFile) -> bool {
+/// Callers look just once more.
+pub(crate) fn ask_the_disk(file: &dyn StorageFile) {
     // A cache that can't be dropped changes nothing: the second look then sees the same bytes.
     let _dropped = file.drop_cache();
-    true
 }
 
 /// How far through a range of keys a key is.

@@ -58,16 +58,20 @@ impl<'a> Pages<'a> {
         loop {
             let whole = read_full(&*open, &mut self.page, offset)
                 .map_err(|error| read_failed(&file.path, offset, &error))?;
-            let fault = match check(&self.page, *salt, offset) {
-                Ok(()) if whole => return Ok(()),
-                Ok(()) => "the end of the file".to_owned(),
-                Err(fault) => fault.to_string(),
+            let fault = if whole {
+                match check(&self.page, *salt, offset) {
+                    Ok(()) => return Ok(()),
+                    Err(fault) => fault.to_string(),
+                }
+            } else {
+                "the end of the file".to_owned()
             };
             if again {
                 let expected = "a page of the segment's table";
                 return Err(WalError::corrupt(&file.path, offset, None, expected, fault, ADVICE_READ));
             }
-            again = ask_the_disk(&*open);
+            ask_the_disk(&*open);
+            again = true;
         }
     }
 }
@@ -92,8 +96,8 @@ pub(crate) fn first_where(
 ) -> Result<u64, WalError> {
     let table = table_of(segment, segment.base)?;
     let mut pages = Pages::new(handles, table);
-    let entries = (segment.end_index - segment.base).min(table.span.entries);
-    let nth = first(entries, ENTRIES_A_PAGE, near, |nth| Ok(holds(pages.record(nth)?.key)))?;
+    // Where a cut has shortened the segment there are more in it, with keys that are no smaller.
+    let nth = first(table.span.entries, ENTRIES_A_PAGE, near, |nth| Ok(holds(pages.record(nth)?.key)))?;
     Ok(segment.base + nth)
 }
 

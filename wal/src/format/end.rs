@@ -105,4 +105,13 @@ mod tests {
         assert_eq!(EndRecord::decode_all(&bytes), [], "each in its own slot only");
         assert_eq!(EndRecord::decode_all(&[0; 100]), []);
     }
+    #[test]
+    fn a_record_for_a_newer_version_says_nothing() {
+        for (reader_min, read) in [(FORMAT_VERSION, 1), (FORMAT_VERSION + 1, 0)] {
+            let mut bytes = sample(9).encode(0);
+            put_u32(&mut bytes, READER_MIN, reader_min);
+            page::seal(&mut bytes, MAGIC, 0, 0);
+            assert_eq!(EndRecord::decode_all(&bytes).len(), read, "{reader_min}");
+        }
+    }
 }

@@ -120,6 +120,8 @@ mod tests {
         assert_eq!(footer.table, TableSpan { offset: 12288, entries: 400, digests: 399 });
         assert_eq!(decode(&bytes[..PAGE_BYTES], 3, 8192), Ok(footer));
         assert!(decode(&bytes[..PAGE_BYTES], 4, 8192).is_err());
+        assert_eq!(decode_quick(&bytes[..PAGE_BYTES], 3, 8192), Some(footer));
+        assert_eq!(decode_quick(&bytes[..PAGE_BYTES], 4, 8192), None);
         assert!(bytes.len() as u64 <= footer_bytes_max(400));
     }
 }

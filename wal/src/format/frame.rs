@@ -256,4 +256,14 @@ mod tests {
         assert_eq!(header.next_offset(4096), 8192);
         assert_eq!(FrameHeader { last_in_group: false, ..header }.next_offset(4096), 4096 + 72);
     }
+
+    #[test]
+    fn an_unfinished_frame_tells_its_kind_and_its_length() {
+        for kind in [FrameKind::Entry, FrameKind::Mark] {
+            let mut bytes = [0; FRAME_HEADER_BYTES];
+            FrameHeader { kind, length: 9, ..sample() }.encode_unfinished(&mut bytes);
+            assert_eq!(unfinished_kind(&bytes), kind as u8);
+            assert_eq!(unfinished_bytes(&bytes), FRAME_HEADER_BYTES + 16);
+        }
+    }
 }

@@ -323,6 +323,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_this_version_is_enough_for_is_read() {
+        let mut page = sample().encode();
+        put_u32(&mut page, READER_MIN, FORMAT_VERSION);
+        page::seal(&mut page, MAGIC, 0, 0);
+        assert_eq!(Header::decode(&page), Ok(sample()));
+    }
+
+    #[test]
+    fn a_table_that_can_not_be_is_refused() {
+        let header = sample();
+        let before = header.predecessor.unwrap();
+        for (offset, entries) in [(4095, 60), (4096, u64::MAX), (u64::MAX - 4095, 1)] {
+            let table = TablePlace::Here(TableSpan { offset, entries, digests: 0 });
+            let wrong = Header { predecessor: Some(Predecessor { table, ..before }), ..header };
+            assert!(matches!(Header::decode(&wrong.encode()), Err(HeaderFault::Content(_))), "{table:?}");
+        }
+    }
+
+    #[test]
     fn content_that_can_not_be_is_refused() {
         let header = sample();
         for wrong in [

@@ -143,6 +143,11 @@ impl Inode {
         self.cached = seen;
     }
 
+    /// Changes what memory shows, until it is forgotten.
+    pub(super) fn damage_cache(&mut self, change: impl Fn(&mut Vec<u8>)) {
+        change(&mut self.cached);
+    }
+
     fn crash(&self, dice: &mut Dice, survival: Survival) -> Self {
         let mut bytes = self.durable.clone();
         for change in &self.changes {

@@ -222,11 +222,21 @@ impl SimStorage {
 
     /// Damages a file, on the disk and in the cache alike. Answers whether there is such a file.
     pub fn damage(&self, path: &Path, change: impl Fn(&mut Vec<u8>)) -> bool {
+        self.change(path, |file| file.damage(change))
+    }
+
+    /// Changes what the page cache shows of a file, until it is dropped; the disk is as it was. Answers whether there is
+    /// such a file.
+    pub fn damage_cache(&self, path: &Path, change: impl Fn(&mut Vec<u8>)) -> bool {
+        self.change(path, |file| file.damage_cache(change))
+    }
+
+    fn change(&self, path: &Path, change: impl FnOnce(&mut disk::Inode)) -> bool {
         let mut machine = self.machine();
         let Some(inode) = machine.disk.inode_of(path) else {
             return false;
         };
-        machine.disk.inodes[inode].damage(change);
+        change(&mut machine.disk.inodes[inode]);
         true
     }
 

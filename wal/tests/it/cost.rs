@@ -135,3 +135,27 @@ fn a_look_up_asks_each_segment_for_few_pages_of_its_table() {
         assert!(by_digest <= 3 * SEGMENTS, "{by_digest} reads for the digest of {index}");
     }
 }
+
+#[test]
+fn a_stream_reads_what_it_gives_once_and_holds_little_of_it() {
+    const SEGMENTS: usize = 4;
+    let sim = SimStorage::new(3);
+    let options = LogOptions { segment_bytes: 2 << 20, ..options() };
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options, 0).unwrap();
+    while log.segments() <= SEGMENTS {
+        let next = log.range().end;
+        append(&mut log, next..next + 100, 0, 1000);
+        log.sync().unwrap();
+    }
+    let reader = log.reader();
+    // Each segment in pieces of 256 KiB, one of which may end within a frame that the next begins with.
+    let at_most = (SEGMENTS + 1) * (8 + 2);
+    let streamed = reads(&sim, || assert!(reader.replay(reader.range()).map(Result::unwrap).count() > 5000));
+    assert!(streamed <= at_most, "{streamed} reads");
+    let visited = reads(&sim, || {
+        reader.visit(reader.range(), |_| std::ops::ControlFlow::Continue(())).unwrap();
+    });
+    assert!(visited <= at_most, "{visited} reads");
+    let held = allocation_counter::measure(|| assert_eq!(reader.replay(reader.range()).take(3).count(), 3));
+    assert!(held.bytes_max < (256 << 10) + (64 << 10), "{} bytes", held.bytes_max);
+}

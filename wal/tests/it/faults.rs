@@ -297,7 +297,10 @@ fn a_short_write_is_carried_on() {
             }
             log.sync().unwrap();
             drop(log);
-            assert_eq!(open(&sim.crash(1)).unwrap().range(), 0..3);
+            let log = open(&sim.crash(1)).unwrap();
+            assert_eq!(log.range(), 0..3);
+            let payloads = log.reader().replay(0..3).map(|entry| entry.unwrap().payload);
+            assert!(payloads.eq((0..3).map(|index| vec![index; 3000])), "{bytes} bytes, direct {direct}");
         }
     }
 }
@@ -349,4 +352,41 @@ fn housekeeping_leaves_the_footer_of_a_roll_that_found_no_space_alone() {
     for index in 0..full + 3 {
         assert_eq!(reader.get(index).unwrap().unwrap().payload, vec![index as u8; 1000]);
     }
+}
+
+#[test]
+fn an_interrupted_read_is_done_again() {
+    const EINTR: i32 = 4;
+    let sim = SimStorage::new(3);
+    let mut log = create(&sim);
+    append(&mut log, 0..3, 3000);
+    log.sync().unwrap();
+    let reader = log.reader();
+    sim.fail(Fault::errno(Op::Read, EINTR).times(2));
+    assert_eq!(reader.get(1).unwrap().unwrap().payload, vec![1; 3000]);
+    assert_eq!(sim.take_failures().len(), 2);
+}
+
+/// Only a file system that can't write directly is written to in the plain way, not one that fails.
+#[test]
+fn a_failing_open_does_not_change_the_way_of_writing() {
+    const EINVAL: i32 = 22;
+    let opened = |fault: fn(Op) -> Fault| {
+        let sim = SimStorage::new(3);
+        create(&sim);
+        sim.record_calls();
+        open(&sim).unwrap();
+        let opens = sim.calls().iter().filter(|call| call.op == Op::Open).count() as u64;
+        let ways = (1..=opens).map(|nth| {
+            sim.fail(fault(Op::Open).nth(nth));
+            let way = open(&sim).map(|log| log.writes_directly());
+            sim.heal();
+            way
+        });
+        ways.collect::<Vec<_>>()
+    };
+    let failing = opened(Fault::eio);
+    assert!(failing.iter().any(Result::is_err) && failing.iter().all(|way| !matches!(way, Ok(false))));
+    let refusing = opened(|op| Fault::errno(op, EINVAL));
+    assert!(refusing.iter().any(|way| matches!(way, Ok(false))), "{refusing:?}");
 }
