@@ -150,9 +150,9 @@ async fn failing_disk_is_counted_and_its_log_is_poisoned_until_it_is_open_again(
     let config = Config { restart: RestartPolicy { restarts_max: 0, ..config.restart }, ..config };
     let watched = above_a_faulty_disk(config).await;
     watched.faults.inject_disk(DiskFault::Error);
-    for certified in &watched.fixture.chain {
-        // They are refused once the log has failed for good.
-        let _ = watched.client.push(certified).await;
+    for (qc, blocks) in &watched.fixture.chain {
+        // They are refused once the log has failed for good, and nobody takes them any more when State has ended.
+        let _ = watched.client.send(PushQc { qc: qc.clone(), blocks: blocks.clone() }).outcome().await;
     }
     let reason = watched.roadbed.stopped().await;
     let StopReason::Escalated { actor, .. } = reason else { panic!("{reason}") };
