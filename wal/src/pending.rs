@@ -245,6 +245,26 @@ impl Pending {
         part
     }
 
+    /// Whether the last group starts a segment, is the next to do so, and is large enough for its front to be written once
+    /// that has begun.
+    pub(crate) fn waits_for_roll(&self, ahead: Ahead) -> bool {
+        let rolls = self.groups.iter().map(|group| group.roll);
+        let next = match self.groups.len() {
+            1 => rolls.eq([true]),
+            2 => rolls.eq([false, true]),
+            _ => false,
+        };
+        next && self.groups.back().is_some_and(|group| group.buffer.len() as u64 >= ahead.bytes)
+    }
+
+    /// Takes note that the segment which the first group starts has begun.
+    pub(crate) fn rolled(&mut self) {
+        self.end = Cursor::start_of_segment();
+        if let Some(group) = self.groups.front_mut() {
+            group.roll = false;
+        }
+    }
+
     /// Whether a part of the first group is being written already: then the group must be, before anything else is.
     pub(crate) fn is_ahead(&self) -> bool {
         self.groups.front().is_some_and(|group| group.sent > 0)

@@ -17,6 +17,7 @@ use crate::buffer::AlignedBuffer;
 use crate::error::WalError;
 use crate::format::PAGE;
 use crate::format::header::Header;
+use crate::judge::sync_dir;
 use crate::names;
 use crate::pool::Pool;
 use crate::storage::{OpenMode, Storage, StorageFile, SyncPoint, open_for_groups, write_durably};
@@ -24,56 +25,65 @@ use crate::storage::{OpenMode, Storage, StorageFile, SyncPoint, open_for_groups,
 /// Where segments are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site<'a> {
-    pub(crate) storage: &'a dyn Storage,
+    pub(crate) storage: &'a Arc<dyn Storage>,
     pub(crate) dir: &'a Path,
     pub(crate) segment_bytes: u64,
     pub(crate) direct: bool,
     pub(crate) keep_free_bytes: u64,
 }
 
-/// A segment that takes frames from its `frames_offset` on.
+/// A file with a segment's header, which is durable; it doesn't count before it has the segment's name.
 #[derive(Debug)]
-pub(crate) struct Published {
-    pub(crate) path: PathBuf,
+pub(crate) struct Prepared {
+    pub(crate) naming: Naming,
     pub(crate) file: Arc<dyn StorageFile>,
     /// Whether its space was only reserved, never written.
     pub(crate) fresh: bool,
 }
 
-/// How publishing failed.
+/// What is left to do to publish a prepared segment, once all that its predecessor keeps is durable.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// Nothing that counts was changed: the log goes on as before.
-    Before(WalError),
-    /// The log is poisoned.
-    After(WalError),
+pub(crate) struct Naming {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) dir: PathBuf,
+    pub(crate) prepared: PathBuf,
+    pub(crate) segment: PathBuf,
 }
 
-/// Publishes a segment: `header`, completed with the length of its file, followed by `table` (whole pages, up to the
-/// header's `frames_offset`).
-pub(crate) fn publish(
+impl Naming {
+    /// Gives the segment its name. After a failure it is not known what a crash would leave.
+    pub(crate) fn carry_out(&self) -> Result<(), WalError> {
+        let Self { storage, dir, prepared, segment } = self;
+        let renamed = storage.rename(prepared, segment);
+        renamed.map_err(|error| WalError::io("publish a segment", segment, None, &error))?;
+        sync_dir(&**storage, dir, SyncPoint::Publish)
+    }
+}
+
+/// Prepares a segment: `header`, completed with the length of its file, followed by `table` (whole pages, up to the
+/// header's `frames_offset`). A failure changes nothing that counts.
+pub(crate) fn prepare(
     site: Site<'_>,
     pool: &mut Pool,
     header: &Header,
     table: &[u8],
     urgent: bool,
-) -> Result<Published, Failure> {
+) -> Result<Prepared, WalError> {
     assert_eq!(PAGE + table.len() as u64, header.frames_offset, "the frames follow the table");
     let bytes = site.segment_bytes.max(header.frames_offset + PAGE);
-    let (prepared, fresh) = prepare(site, pool, header.sequence, bytes, urgent).map_err(Failure::Before)?;
-    let written = write_header(site, &prepared, header, table);
-    let file = written.inspect_err(|_| discard(site, &prepared)).map_err(Failure::Before)?;
-    let path = names::segment(site.dir, header.sequence);
-    let failed =
-        |op, path: &Path, error: &std::io::Error| Failure::After(WalError::io(op, path, None, error));
-    site.storage.rename(&prepared, &path).map_err(|error| failed("publish a segment", &path, &error))?;
-    let point = SyncPoint::Publish;
-    site.storage.sync_dir(site.dir, point).map_err(|error| failed(point.name(), site.dir, &error))?;
-    Ok(Published { path, file, fresh })
+    let (prepared, fresh) = take_file(site, pool, header.sequence, bytes, urgent)?;
+    let file = write_header(site, &prepared, header, table).inspect_err(|_| discard(site, &prepared))?;
+    let naming = Naming {
+        storage: site.storage.clone(),
+        dir: site.dir.to_path_buf(),
+        prepared,
+        segment: names::segment(site.dir, header.sequence),
+    };
+    Ok(Prepared { naming, file, fresh })
 }
 
 /// A file for a segment, and whether its space was never written.
-fn prepare(
+fn take_file(
     site: Site<'_>,
     pool: &mut Pool,
     sequence: u64,
@@ -128,7 +138,7 @@ fn write_header(
     table: &[u8],
 ) -> Result<Arc<dyn StorageFile>, WalError> {
     let failed = |op, error: &std::io::Error| WalError::io(op, path, None, error);
-    let file = open_for_groups(site.storage, path, site.direct)?;
+    let file = open_for_groups(&**site.storage, path, site.direct)?;
     let bytes = file.bytes().map_err(|error| failed("ask for the length of a segment", &error))?;
     // A table from a time of larger segments can make a spare longer.
     let header = Header { prepared_bytes: bytes.max(header.frames_offset), ..*header };

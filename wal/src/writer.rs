@@ -1,4 +1,5 @@
-//! Groups on their way to the disk, each in one part or several.
+//! Groups on their way to the disk, each in one part or several, and rolls to the next segment between them: each has its
+//! turn.
 //!
 //! ```text
 //! owner:    append … submit │ append … submit │ append … submit (waits) │ …
@@ -11,8 +12,8 @@
 //! ```
 //!
 //! # Invariants
-//! - No part of a group is begun before every part of the group before it is durable.
-//! - Once a part has failed none is begun any more, and no group is durable any more.
+//! - Nothing of a turn is begun before everything of the turn before it is durable.
+//! - Once a job has failed none is begun any more, and no turn becomes durable any more.
 //! - Whoever waits for everything writes what may be written itself, rather than wake a thread for it. Where there are no
 //!   threads (none can be started, or the storage wants every run alike) the owner writes everything that way.
 
@@ -20,12 +21,13 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::buffer::AlignedBuffer;
 use crate::error::WalError;
+use crate::publish::Naming;
 use crate::storage::{LockGuard, Storage, StorageFile, SyncPoint, write_durably};
 
 /// Threads that write: parts of one group at once. A third would gain a little more.
@@ -43,12 +45,15 @@ pub(crate) struct Part {
     pub(crate) last: bool,
 }
 
-/// A part, and where it goes.
+/// Something to be done to the segment that is written to.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) file: Arc<dyn StorageFile>,
-    pub(crate) path: PathBuf,
+    pub(crate) path: Arc<Path>,
+    /// A roll is one part: the footer.
     pub(crate) part: Part,
+    /// After which the next segment gets its name.
+    pub(crate) roll: Option<Naming>,
 }
 
 /// What a caller's own panic carries.
@@ -57,22 +62,22 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 /// How much may be unfinished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// Groups that were handed over whole.
-    pub(crate) groups: u64,
-    /// Parts, of whichever group.
+    /// Turns that were handed over whole.
+    pub(crate) turns: u64,
+    /// Parts, of whichever turn.
     pub(crate) parts: usize,
 }
 
 impl Room {
     /// Nothing.
-    pub(crate) const EMPTY: Self = Self { groups: 0, parts: 0 };
+    pub(crate) const EMPTY: Self = Self { turns: 0, parts: 0 };
 }
 
 /// What became of parts since the last time.
 #[derive(Debug, Default)]
 pub(crate) struct News {
-    /// Groups that became durable.
-    pub(crate) groups: u64,
+    /// Turns that became durable.
+    pub(crate) turns: u64,
     /// Buffers of parts that nobody needs any more.
     pub(crate) buffers: Vec<AlignedBuffer>,
     /// The first failure, told each time.
@@ -84,7 +89,7 @@ pub(crate) struct News {
 pub(crate) struct Writer {
     desk: Arc<Desk>,
     threads: Vec<JoinHandle<()>>,
-    /// Durable groups that were told.
+    /// Durable turns that were told.
     told: u64,
 }
 
@@ -99,15 +104,15 @@ struct Desk {
 
 #[derive(Debug, Default)]
 struct State {
-    /// In the order of their groups; with the number of the group.
+    /// In the order of their turns; with the number of the turn.
     jobs: VecDeque<(u64, Job)>,
-    /// Groups whose last part was handed over.
+    /// Turns whose last part was handed over.
     handed: u64,
-    /// Groups that are durable: of the next one, and of no other, parts may be written.
+    /// Turns that are durable: of the next one, and of no other, parts may be written.
     durable: u64,
     /// Parts that are being written.
     writing: usize,
-    /// Whether the last part of that group was taken.
+    /// Whether the last part of that turn was taken.
     last_taken: bool,
     buffers: Vec<AlignedBuffer>,
     failure: Option<WalError>,
@@ -121,7 +126,7 @@ struct State {
 impl State {
     /// How many parts may be begun.
     fn ready(&self) -> usize {
-        self.jobs.iter().take_while(|(group, _)| *group == self.durable).count()
+        self.jobs.iter().take_while(|(turn, _)| *turn == self.durable).count()
     }
 
     fn take(&mut self, nth: usize) -> Option<Job> {
@@ -149,8 +154,8 @@ impl State {
 
     fn has(&self, room: Room) -> bool {
         let parts = self.jobs.len() + self.writing;
-        let groups = if self.failure.is_some() { 0 } else { self.handed - self.durable };
-        groups <= room.groups && parts <= room.parts
+        let turns = if self.failure.is_some() { 0 } else { self.handed - self.durable };
+        turns <= room.turns && parts <= room.parts
     }
 }
 
@@ -209,9 +214,12 @@ struct Written {
 
 /// Writes a part; a panic is a failure too.
 fn write(job: Job) -> Written {
-    let Job { file, path, part: Part { buffer, offset, .. } } = job;
-    let point = SyncPoint::Group;
-    let write = || write_durably(&*file, &path, buffer.bytes(), offset, point);
+    let Job { file, path, part: Part { buffer, offset, .. }, roll } = job;
+    let point = if roll.is_some() { SyncPoint::Footer } else { SyncPoint::Group };
+    let write = || {
+        write_durably(&*file, &path, buffer.bytes(), offset, point)?;
+        roll.as_ref().map_or(Ok(()), Naming::carry_out)
+    };
     let (result, panic) = match catch_unwind(AssertUnwindSafe(write)) {
         Ok(result) => (result, None),
         Err(panic) => {
@@ -233,14 +241,14 @@ impl Writer {
         lock: &Arc<dyn LockGuard>,
     ) {
         let mut state = self.desk.state();
-        let group = state.handed;
+        let turn = state.handed;
         state.handed += u64::from(job.part.last);
         if state.failure.is_some() {
-            // It is not written: its group fails with the one before.
+            // It is not written: its turn fails with the one before.
             state.buffers.push(job.part.buffer);
             return;
         }
-        state.jobs.push_back((group, job));
+        state.jobs.push_back((turn, job));
         let (ready, idle) = (state.ready(), state.idle);
         drop(state);
         if !now || ready == 0 {
@@ -297,9 +305,9 @@ impl Writer {
     /// What became of parts since the last time. Never waits.
     pub(crate) fn news(&mut self) -> News {
         let mut state = self.desk.state();
-        let groups = state.durable - self.told;
+        let turns = state.durable - self.told;
         self.told = state.durable;
-        News { groups, buffers: std::mem::take(&mut state.buffers), failure: state.failure.clone() }
+        News { turns, buffers: std::mem::take(&mut state.buffers), failure: state.failure.clone() }
     }
 }
 
@@ -324,15 +332,15 @@ mod tests {
     use crate::storage::{FileSystem, OpenMode};
 
     #[test]
-    fn a_thread_is_woken_for_what_may_begin_once_the_owner_has_written_the_group_before() {
+    fn a_thread_is_woken_for_what_may_begin_once_the_owner_has_written_the_turn_before() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let file = FileSystem.open(&path, OpenMode::CreateNew).unwrap();
         let lock: Arc<dyn LockGuard> = FileSystem.lock(&dir.path().join("LOCK")).unwrap().into();
         let mut writer = Writer::default();
-        let hand_over = |writer: &mut Writer, group: u64, now| {
-            let part = Part { buffer: AlignedBuffer::copy_of(&[1; 4096]), offset: group * PAGE, last: true };
-            let job = Job { file: file.clone(), path: path.clone(), part };
+        let hand_over = |writer: &mut Writer, turn: u64, now| {
+            let part = Part { buffer: AlignedBuffer::copy_of(&[1; 4096]), offset: turn * PAGE, last: true };
+            let job = Job { file: file.clone(), path: path.as_path().into(), part, roll: None };
             writer.hand_over(job, now, &FileSystem, &lock);
         };
         let until = |writer: &Writer, holds: fn(&State) -> bool| {
@@ -345,9 +353,9 @@ mod tests {
         // The thread sleeps, and nobody has woken it for these two.
         hand_over(&mut writer, 1, false);
         hand_over(&mut writer, 2, false);
-        assert!(writer.wait(Room { groups: 1, parts: usize::MAX }, &FileSystem).is_ok());
+        assert!(writer.wait(Room { turns: 1, parts: usize::MAX }, &FileSystem).is_ok());
         // The owner has written the first of them; it asks for nothing more.
         until(&writer, |state| state.durable == 3);
-        assert_eq!(writer.news().groups, 3);
+        assert_eq!(writer.news().turns, 3);
     }
 }

@@ -56,7 +56,7 @@ pub(crate) struct Summary {
 /// Adds the footer's pages, to be written at `offset`, to `out`, which is empty.
 pub(crate) fn build(
     summary: Summary,
-    records: &[Record],
+    records: impl Iterator<Item = Record>,
     salt: u64,
     offset: u64,
     builder: &mut TableBuilder,
@@ -67,7 +67,7 @@ pub(crate) fn build(
     let footer = Footer {
         kind: summary.kind,
         tail: summary.tail,
-        end_index: summary.base_index + records.len() as u64,
+        end_index: summary.base_index + table.entries,
         last_key: summary.last_key,
         table,
     };
@@ -114,7 +114,7 @@ mod tests {
         let records: Vec<Record> = (0..400).map(|n| Record { offset: n * 8, key: n, digest: n }).collect();
         let summary = Summary { kind: FooterKind::Close, tail: 6, base_index: 10, last_key: 399 };
         let (mut builder, mut bytes) = (TableBuilder::default(), AlignedBuffer::default());
-        let footer = build(summary, &records, 3, 8192, &mut builder, &mut bytes);
+        let footer = build(summary, records.iter().copied(), 3, 8192, &mut builder, &mut bytes);
         let bytes = bytes.bytes();
         assert_eq!(footer.end_index, 410);
         assert_eq!(footer.table, TableSpan { offset: 12288, entries: 400, digests: 399 });

@@ -80,45 +80,63 @@ impl TableBuilder {
     /// Adds the pages of the table of a segment that starts at index `base` to `out`, whose end will be at `offset`.
     pub(crate) fn build(
         &mut self,
-        records: &[Record],
+        records: impl Iterator<Item = Record>,
         base: u64,
         salt: u64,
         offset: u64,
         out: &mut AlignedBuffer,
     ) -> TableSpan {
-        let with_index = (base..).zip(records).filter(|(_, record)| record.digest != 0);
-        self.digests.clear();
-        self.digests.extend(with_index.map(|(index, record)| (record.digest, index)));
-        self.digests.sort_unstable();
-        let span = TableSpan { offset, entries: records.len() as u64, digests: self.digests.len() as u64 };
-        out.reserve(usize::try_from(span.bytes()).unwrap_or(usize::MAX));
-        let mut at = offset;
-        for chunk in records.chunks(BODY_BYTES / ENTRY_BYTES) {
-            let page = out.extend(PAGE_BYTES);
-            let (body, rest) = page[BODY..].split_at_mut(chunk.len() * ENTRY_BYTES);
-            for (place, record) in body.chunks_exact_mut(ENTRY_BYTES).zip(chunk) {
-                put_u64(place, 0, record.offset);
-                put_u64(place, 8, record.key);
-                put_u64(place, 16, record.digest);
+        let digests = &mut self.digests;
+        digests.clear();
+        let mut entries = 0;
+        let entry_places = records.map(|record| {
+            if record.digest != 0 {
+                digests.push((record.digest, base + entries));
             }
-            rest.fill(0);
-            page::seal(page, ENTRY_MAGIC, salt, at);
-            at += PAGE;
-        }
-        for chunk in self.digests.chunks(BODY_BYTES / DIGEST_BYTES) {
-            let page = out.extend(PAGE_BYTES);
-            let (body, rest) = page[BODY..].split_at_mut(chunk.len() * DIGEST_BYTES);
-            for (place, (digest, index)) in body.chunks_exact_mut(DIGEST_BYTES).zip(chunk) {
-                put_u64(place, 0, *digest);
-                put_u64(place, 8, *index);
-            }
-            rest.fill(0);
-            page::seal(page, DIGEST_MAGIC, salt, at);
-            at += PAGE;
-        }
-        debug_assert_eq!(at, offset + span.bytes());
-        span
+            entries += 1;
+            let mut place = [0; ENTRY_BYTES];
+            put_u64(&mut place, 0, record.offset);
+            put_u64(&mut place, 8, record.key);
+            put_u64(&mut place, 16, record.digest);
+            place
+        });
+        let digests_at = add_pages(out, entry_places, ENTRY_MAGIC, salt, offset);
+        digests.sort_unstable();
+        let digest_places = digests.iter().map(|(digest, index)| {
+            let mut place = [0; DIGEST_BYTES];
+            put_u64(&mut place, 0, *digest);
+            put_u64(&mut place, 8, *index);
+            place
+        });
+        add_pages(out, digest_places, DIGEST_MAGIC, salt, digests_at);
+        TableSpan { offset, entries, digests: self.digests.len() as u64 }
     }
+}
+
+/// Adds pages of records, of which the first is to be written at `offset`; answers where the next page would be.
+fn add_pages<const BYTES: usize>(
+    out: &mut AlignedBuffer,
+    records: impl Iterator<Item = [u8; BYTES]>,
+    magic: &[u8; 8],
+    salt: u64,
+    mut offset: u64,
+) -> u64 {
+    let mut records = records.peekable();
+    while records.peek().is_some() {
+        let page = out.extend(PAGE_BYTES);
+        let mut end = BODY;
+        for place in page[BODY..BODY + BODY_BYTES].chunks_exact_mut(BYTES) {
+            let Some(record) = records.next() else {
+                break;
+            };
+            place.copy_from_slice(&record);
+            end += BYTES;
+        }
+        page[end..].fill(0);
+        page::seal(page, magic, salt, offset);
+        offset += PAGE;
+    }
+    offset
 }
 
 /// Checks an entry page.
@@ -154,9 +172,9 @@ mod tests {
         let (mut builder, mut bytes) = (TableBuilder::default(), AlignedBuffer::default());
         // Whatever the memory held before.
         bytes.extend(100_000).fill(0xff);
-        builder.build(&records, 3, 5, 4096, &mut bytes);
+        builder.build(records.iter().copied(), 3, 5, 4096, &mut bytes);
         bytes.truncate(0);
-        let span = builder.build(&records, 40, 77, 8192, &mut bytes);
+        let span = builder.build(records.iter().copied(), 40, 77, 8192, &mut bytes);
         let bytes = bytes.bytes();
         assert_eq!(bytes.len() as u64, span.bytes());
         assert!(bytes[bytes.len() - 100..bytes.len() - 4].iter().all(|byte| *byte == 0));

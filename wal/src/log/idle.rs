@@ -82,10 +82,6 @@ impl Log {
         let Some(filled) = self.unwritten_from else {
             return Ok(false);
         };
-        // A roll that stopped half-way has put the footer there, and goes on from it.
-        if self.footer.is_some() {
-            return Ok(false);
-        }
         let (path, end) = {
             let active = &self.shared.view().active;
             (active.file.path.clone(), active.end_offset)

@@ -21,7 +21,6 @@ use std::sync::Arc;
 
 use crate::entry::{Appended, Entry};
 use crate::error::WalError;
-use crate::format::footer::Footer;
 use crate::format::frame::FrameKind;
 use crate::format::header::{Header, SegmentKind};
 use crate::format::table::TableBuilder;
@@ -30,7 +29,7 @@ use crate::judge::{Facts, Judged, State};
 use crate::options::LogOptions;
 use crate::pending::{Cursor, Frame, Pending};
 use crate::pool::Pool;
-use crate::publish::Site;
+use crate::publish::{Prepared, Site, prepare};
 use crate::reader::Reader;
 use crate::segment::Handles;
 use crate::shared::{Active, Shared, View};
@@ -48,16 +47,15 @@ pub struct Log {
     dir: PathBuf,
     options: LogOptions,
     shared: Arc<Shared>,
-    /// Of the active segment.
+    /// Of the segment that is written to: the active one, or the next one while the roll to it is on its way.
     header: Header,
-    /// The active segment, open for durable writes.
+    /// That segment, open for durable writes.
     file: Arc<dyn StorageFile>,
+    path: Arc<Path>,
     pending: Pending,
-    /// Groups that were handed to the writer and are not known to be durable, oldest first.
+    /// What was handed to the writer and is not known to be durable, oldest first.
     in_flight: VecDeque<sync::InFlight>,
     writer: Writer,
-    /// The footer that was written after the active segment's last group, if a roll stopped half-way.
-    footer: Option<Footer>,
     /// Whether something after the last group says that it is durable.
     covered: bool,
     next: u64,
@@ -69,7 +67,7 @@ pub struct Log {
     renamed: Vec<PathBuf>,
     /// A spare that is being filled with zeros, and how far.
     filling: Option<idle::Filling>,
-    /// Where the active segment's space was only reserved, never written: from here on.
+    /// Where that segment's space was only reserved, never written: from here on.
     unwritten_from: Option<u64>,
     /// What the record of the end says.
     noted: end::Noted,
@@ -177,7 +175,8 @@ impl Log {
     /// it is ignored.
     ///
     /// Buffers, unless more than `pending_bytes_max` waits: then it syncs first. Of a group of more than `ahead_bytes` it
-    /// hands parts to threads that write them, and waits for the disk where too many of them wait already.
+    /// hands parts to threads that write them, where one starts a segment all that comes before it, and waits for the disk
+    /// where too many of them wait already.
     ///
     /// # Errors
     /// [`WalError::Gap`], [`WalError::KeyOrder`], [`WalError::TooLarge`], [`WalError::Poisoned`], or those of a sync.
@@ -233,6 +232,7 @@ impl Log {
         if self.pending.bytes() > 0 && self.pending.bytes() + len as u64 > self.options.pending_bytes_max {
             self.sync()?;
         }
+        self.roll_ahead()?;
         let frame = Frame { kind: FrameKind::Entry, index, key, digest, length };
         self.filling_entry = true;
         let part = self.pending.push(frame, self.ahead(), fill);
@@ -251,7 +251,7 @@ impl Log {
     /// As [`Log::sync`].
     pub fn close(mut self) -> Result<(), WalError> {
         self.sync()?;
-        self.write_footer(crate::format::footer::FooterKind::Close)?;
+        self.write_close_footer()?;
         self.note_end()?;
         self.recycle();
         while self.remove_retired() {}
@@ -277,7 +277,7 @@ impl Log {
     }
 
     fn site(&self) -> Site<'_> {
-        site(&*self.storage, &self.dir, &self.options)
+        site(&self.storage, &self.dir, &self.options)
     }
 
     /// Makes the first segment.
@@ -306,11 +306,12 @@ impl Log {
             prepared_bytes: 0,
         };
         let mut pool = Pool::new(&dir, found.spares, options.pool_segments);
-        let site = site(&*storage, &dir, &options);
-        let published = crate::publish::publish(site, &mut pool, &header, &[], true).map_err(either)?;
+        let prepared = prepare(site(&storage, &dir, &options), &mut pool, &header, &[], true)?;
+        let Prepared { naming, file, fresh } = prepared;
+        naming.carry_out()?;
         let handles = Handles::new(storage.clone(), options.open_files_max);
         let active = Active {
-            file: handles.file(published.path.clone(), sequence),
+            file: handles.file(naming.segment, sequence),
             salt,
             base: first_index,
             frames_offset: PAGE,
@@ -332,9 +333,9 @@ impl Log {
                 noted: found.ends.last().copied(),
                 sequence,
             },
-            published.file,
+            file,
         );
-        log.unwritten_from = published.fresh.then_some(PAGE);
+        log.unwritten_from = fresh.then_some(PAGE);
         log.make_reserve();
         Ok(log)
     }
@@ -372,9 +373,9 @@ impl Log {
 
     fn assemble(parts: Parts, file: Arc<dyn StorageFile>) -> Self {
         let Parts { storage, dir, options, lock, shared, header, pool, noted, sequence } = parts;
-        let (cursor, next) = {
+        let (cursor, next, path) = {
             let view = shared.view();
-            (cursor(&view.active), view.next())
+            (cursor(&view.active), view.next(), view.active.file.path.as_path().into())
         };
         Self {
             pending: Pending::new(options.segment_bytes, options.group_bytes_max, cursor),
@@ -384,9 +385,9 @@ impl Log {
             shared,
             header,
             file,
+            path,
             in_flight: VecDeque::new(),
             writer: Writer::default(),
-            footer: None,
             covered: true,
             next,
             pool,
@@ -417,7 +418,7 @@ struct Parts {
     sequence: u64,
 }
 
-fn site<'a>(storage: &'a dyn Storage, dir: &'a Path, options: &LogOptions) -> Site<'a> {
+fn site<'a>(storage: &'a Arc<dyn Storage>, dir: &'a Path, options: &LogOptions) -> Site<'a> {
     Site {
         storage,
         dir,
@@ -429,12 +430,6 @@ fn site<'a>(storage: &'a dyn Storage, dir: &'a Path, options: &LogOptions) -> Si
 
 fn salt(storage: &dyn Storage, dir: &Path) -> Result<u64, WalError> {
     storage.salt().map_err(|error| WalError::io("ask for a random salt", dir, None, &error))
-}
-
-fn either(failure: crate::publish::Failure) -> WalError {
-    match failure {
-        crate::publish::Failure::Before(error) | crate::publish::Failure::After(error) => error,
-    }
 }
 
 /// Where the next group of a segment goes.

@@ -1,17 +1,20 @@
 //! Rolling to the next segment.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::sync::InFlight;
 use super::{Log, cursor, salt};
 use crate::buffer::AlignedBuffer;
 use crate::error::WalError;
 use crate::format::PAGE;
 use crate::format::footer::{self, Footer, FooterKind, Summary};
 use crate::format::header::{Header, Predecessor, SegmentKind, TablePlace};
-use crate::publish::{Failure, publish};
+use crate::publish::{Prepared, prepare};
 use crate::segment::{Sealed, Table};
 use crate::shared::Active;
-use crate::storage::{SyncPoint, write_durably};
+use crate::storage::{StorageFile, SyncPoint, write_durably};
+use crate::writer::{Job, Part};
 
 /// How the last segment is ended when the next one is published.
 pub(super) struct Ending {
@@ -33,57 +36,100 @@ pub(super) struct Next {
     pub(super) urgent: bool,
 }
 
+/// A roll that was handed over: what becomes true with it.
+#[derive(Debug)]
+pub(super) struct Roll {
+    sealed: Sealed,
+    active: Active,
+    first: u64,
+    /// Retired files whose new names become durable with the segment's.
+    renamed: Vec<PathBuf>,
+}
+
+impl Roll {
+    /// Where the first group of the next segment goes.
+    pub(super) fn frames_offset(&self) -> u64 {
+        self.active.frames_offset
+    }
+}
+
 impl Log {
-    /// Writes the footer of the active segment where its next group would go.
-    pub(super) fn write_footer(&mut self, kind: FooterKind) -> Result<Footer, WalError> {
+    /// Writes the footer of the active segment where its next group would go; everything before it has landed.
+    pub(super) fn write_close_footer(&mut self) -> Result<(), WalError> {
         self.check_poison()?;
         let mut bytes = self.pending.largest_buffer();
-        let (path, offset, footer) = {
-            let view = self.shared.view();
-            let active = &view.active;
-            let last_key = active.records.last().map_or(0, |record| record.key);
-            let summary = Summary { kind, tail: active.tail, base_index: active.base, last_key };
-            let (records, offset) = (&active.records, active.end_offset);
-            let footer = footer::build(summary, records, active.salt, offset, &mut self.tables, &mut bytes);
-            (active.file.path.clone(), offset, footer)
-        };
-        let written = write_durably(&*self.file, &path, bytes.bytes(), offset, SyncPoint::Footer);
-        self.pending.keep_buffer(bytes);
-        if let Err(error) = written {
-            return Err(self.poison(error));
-        }
-        self.footer = Some(footer);
-        self.covered = true;
-        Ok(footer)
+        let sealed = sealed(&self.shared.view().active);
+        self.build_footer(FooterKind::Close, &sealed, &mut bytes);
+        let point = SyncPoint::Footer;
+        let written = write_durably(&*self.file, &self.path, bytes.bytes(), sealed.end_offset, point);
+        written.map_err(|error| self.poison(error))
     }
 
-    /// Seals the active segment and publishes the next one.
-    pub(super) fn roll(&mut self, trim_index: u64, urgent: bool) -> Result<(), WalError> {
-        let footer = match self.footer {
-            Some(footer) => footer,
-            None => self.write_footer(FooterKind::Roll)?,
+    /// The footer of a segment that consists of the active one and of what is on its way there.
+    fn build_footer(&mut self, kind: FooterKind, sealed: &Sealed, bytes: &mut AlignedBuffer) -> Footer {
+        let view = self.shared.view();
+        let records = view.active.records.iter().copied();
+        let records = records.chain(self.in_flight.iter().flat_map(InFlight::records));
+        let summary = Summary { kind, tail: sealed.tail, base_index: sealed.base, last_key: sealed.last_key };
+        footer::build(summary, records, sealed.salt, sealed.end_offset, &mut self.tables, bytes)
+    }
+
+    /// Ends the segment that is written to after all that was handed over, and begins the next one. Its header is written
+    /// at once, while what was handed over is on its way; footer and name wait for that to be durable.
+    ///
+    /// A failure changes nothing that counts; what fails later, fails like a group.
+    pub(super) fn hand_over_roll(
+        &mut self,
+        trim_index: u64,
+        urgent: bool,
+        now: bool,
+    ) -> Result<(), WalError> {
+        if self.in_flight.iter().any(InFlight::is_roll) {
+            self.settle()?;
+        }
+        let mut sealed = sealed(&self.shared.view().active);
+        self.in_flight.iter().for_each(|group| group.extend(&mut sealed));
+        let mut bytes = self.pending.largest_buffer();
+        let footer = self.build_footer(FooterKind::Roll, &sealed, &mut bytes);
+        let (base_index, offset) = (sealed.end_index, sealed.end_offset);
+        let span = footer.table;
+        sealed.table = Some(Table { file: sealed.file.clone(), salt: sealed.salt, span });
+        let ending = Ending { sealed, place: TablePlace::Own(span), pages: AlignedBuffer::default() };
+        let prepared = self
+            .next_segment(SegmentKind::Roll, base_index, trim_index, urgent)
+            .and_then(|next| self.prepare_after(&next, &ending));
+        let (header, Prepared { naming, file, fresh }) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.pending.keep_buffer(bytes);
+                return Err(error);
+            }
         };
-        let sealed = {
-            let view = self.shared.view();
-            let active = &view.active;
-            let table = Table { file: active.file.clone(), salt: active.salt, span: footer.table };
-            Sealed { table: Some(table), ..sealed(active) }
-        };
-        let base_index = sealed.end_index;
-        let ending = Ending { sealed, place: TablePlace::Own(footer.table), pages: AlignedBuffer::default() };
-        let next = self.next_segment(SegmentKind::Roll, base_index, trim_index, urgent)?;
-        let active = self.publish_after(next, &ending)?;
+        let segment = naming.segment.clone();
+        let part = Part { buffer: bytes, offset, last: true };
+        let job = Job { file: self.file.clone(), path: self.path.clone(), part, roll: Some(naming) };
+        self.writer.hand_over(job, now, &*self.storage, &self.lock);
+        let active = self.begin(header, file, segment, fresh);
+        let renamed = std::mem::take(&mut self.renamed);
+        let roll = Roll { sealed: ending.sealed, active, first: trim_index, renamed };
+        self.in_flight.push_back(InFlight::Roll(Box::new(roll)));
+        Ok(())
+    }
+
+    /// Takes note that a roll is durable.
+    pub(super) fn rolled(&mut self, roll: Roll) {
+        let Roll { sealed, active, first, renamed } = roll;
         let mut view = self.shared.view_mut();
         // Its memory serves the next segment.
         let mut records = std::mem::take(&mut view.active.records);
         records.clear();
         view.active = Active { records, ..active };
-        view.sealed.push(Arc::new(ending.sealed));
-        view.first = trim_index;
+        view.sealed.push(Arc::new(sealed));
+        view.first = first;
         drop(view);
-        self.replan();
+        renamed.into_iter().for_each(|spare| self.pool.put(spare));
+        self.covered = true;
         self.bound_retired();
-        Ok(())
     }
 
     /// What the next segment will be, with a salt and a sequence of its own.
@@ -103,8 +149,17 @@ impl Log {
         Ok(Next { kind, base_index, trim_index, salt, sequence: self.sequence, urgent })
     }
 
-    /// Publishes a segment; the log's own state is changed only by its success.
-    pub(super) fn publish_after(&mut self, next: Next, ending: &Ending) -> Result<Active, WalError> {
+    /// Publishes a segment; the log's own state is changed only by its success. Everything has landed.
+    pub(super) fn publish_after(&mut self, next: &Next, ending: &Ending) -> Result<Active, WalError> {
+        let (header, Prepared { naming, file, fresh }) = self.prepare_after(next, ending)?;
+        naming.carry_out().map_err(|error| self.poison(error))?;
+        self.renamed_are_durable();
+        self.covered = true;
+        Ok(self.begin(header, file, naming.segment, fresh))
+    }
+
+    /// Prepares the segment that is to follow.
+    fn prepare_after(&mut self, next: &Next, ending: &Ending) -> Result<(Header, Prepared), WalError> {
         let sealed = &ending.sealed;
         let used = self.header.used || sealed.end_index > sealed.base || next.kind == SegmentKind::Reset;
         let header = Header {
@@ -129,27 +184,26 @@ impl Log {
         };
         // One sync of the directory is for the names of both: the new segment and those that are retired.
         self.rename_retired();
-        let site = super::site(&*self.storage, &self.dir, &self.options);
-        let published = match publish(site, &mut self.pool, &header, ending.pages.bytes(), next.urgent) {
-            Ok(published) => published,
-            Err(Failure::Before(error)) => return Err(error),
-            Err(Failure::After(error)) => return Err(self.poison(error)),
-        };
-        self.renamed_are_durable();
+        let site = super::site(&self.storage, &self.dir, &self.options);
+        let prepared = prepare(site, &mut self.pool, &header, ending.pages.bytes(), next.urgent)?;
+        Ok((header, prepared))
+    }
+
+    /// Whatever is handed over from now on goes into the next segment.
+    fn begin(&mut self, header: Header, file: Arc<dyn StorageFile>, path: PathBuf, fresh: bool) -> Active {
         self.header = header;
-        self.file = published.file;
-        self.unwritten_from = published.fresh.then_some(header.frames_offset);
-        self.footer = None;
-        self.covered = true;
-        Ok(Active {
-            file: self.shared.handles.file(published.path, next.sequence),
-            salt: next.salt,
-            base: next.base_index,
+        self.file = file;
+        self.path = path.as_path().into();
+        self.unwritten_from = fresh.then_some(header.frames_offset);
+        Active {
+            file: self.shared.handles.file(path, header.sequence),
+            salt: header.salt,
+            base: header.base_index,
             frames_offset: header.frames_offset,
             records: Vec::new(),
             end_offset: header.frames_offset,
             tail: 0,
-        })
+        }
     }
 
     /// Plans the groups that wait anew, from the end of the active segment on.

@@ -2,25 +2,67 @@
 
 use std::panic::resume_unwind;
 
+use super::roll::Roll;
 use super::{Log, cursor};
 use crate::error::WalError;
 use crate::format::table::Record;
 use crate::pending::{Ahead, Frame, Group};
+use crate::segment::Sealed;
 use crate::writer::{Job, News, PARTS_MAX, Part, Room};
 
-/// A group that was handed over, as readers will see it.
+/// What was handed over, as readers will see it.
 #[derive(Debug)]
-pub(super) struct InFlight {
-    /// In the active segment.
-    offset: u64,
-    end_offset: u64,
-    records: Vec<Record>,
-    tail: u32,
+pub(super) enum InFlight {
+    /// A group of the segment that is written to.
+    Group {
+        /// In its segment.
+        offset: u64,
+        end_offset: u64,
+        /// With offsets counted from the group's start.
+        records: Vec<Record>,
+        tail: u32,
+    },
+    Roll(Box<Roll>),
 }
 
 impl InFlight {
     pub(super) fn last_key(&self) -> Option<u64> {
-        self.records.last().map(|record| record.key)
+        match self {
+            Self::Group { records, .. } => records.last().map(|record| record.key),
+            Self::Roll(_) => None,
+        }
+    }
+
+    pub(super) fn is_roll(&self) -> bool {
+        matches!(self, Self::Roll(_))
+    }
+
+    /// The entries of a group, where they are in the segment.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
+        let (records, start) = match self {
+            Self::Group { records, offset, .. } => (&records[..], *offset),
+            Self::Roll(_) => (&[][..], 0),
+        };
+        records.iter().map(move |record| Record { offset: start + record.offset, ..*record })
+    }
+
+    /// Where the next group goes.
+    fn end_offset(&self) -> u64 {
+        match self {
+            Self::Group { end_offset, .. } => *end_offset,
+            Self::Roll(roll) => roll.frames_offset(),
+        }
+    }
+
+    /// A segment, with a group more.
+    pub(super) fn extend(&self, sealed: &mut Sealed) {
+        if let Self::Group { end_offset, records, tail, .. } = self {
+            sealed.end_offset = *end_offset;
+            sealed.end_index += records.len() as u64;
+            if let Some(last) = records.last() {
+                (sealed.last_key, sealed.tail) = (last.key, *tail);
+            }
+        }
     }
 }
 
@@ -34,8 +76,10 @@ impl Log {
     /// # Errors
     /// [`WalError::Poisoned`], or what the storage says.
     pub fn sync(&mut self) -> Result<u64, WalError> {
-        self.hand_over_all(false)?;
-        self.settle()
+        let handed = self.hand_over_all(false);
+        // What was handed over before a failure becomes durable all the same.
+        let settled = self.settle();
+        handed.and(settled)
     }
 
     /// Sends everything that was appended on its way to the disk, by a thread of the log's own, and answers the index
@@ -69,12 +113,7 @@ impl Log {
     fn hand_over_all(&mut self, now: bool) -> Result<(), WalError> {
         self.check_poison()?;
         self.take_note()?;
-        while let Some(first) = self.pending.groups.front() {
-            if first.roll {
-                self.settle()?;
-                let first = self.shared.view().first;
-                self.roll(first, false)?;
-            }
+        while !self.pending.groups.is_empty() {
             let now = now || self.pending.groups.len() > 1;
             self.hand_over_first(now)?;
         }
@@ -82,32 +121,58 @@ impl Log {
     }
 
     fn hand_over_first(&mut self, now: bool) -> Result<(), WalError> {
-        self.wait_for(Room { groups: 1, parts: usize::MAX })?;
+        if self.pending.groups.front().is_some_and(|group| group.roll) {
+            // What was appended with it fills the segment before, and has waited for room.
+            self.roll_to_first(now)?;
+        } else {
+            // One group that is written, and the rolls beside it.
+            let rolls = self.in_flight.iter().filter(|turn| turn.is_roll()).count() as u64;
+            self.wait_for(Room { turns: 1 + rolls, parts: usize::MAX })?;
+        }
         if let Some(group) = self.pending.take_first() {
             self.hand_over(group, now);
         }
         Ok(())
     }
 
+    /// Hands over the roll to the segment that the first group starts.
+    fn roll_to_first(&mut self, now: bool) -> Result<(), WalError> {
+        let first = self.shared.view().first;
+        self.hand_over_roll(first, false, now)?;
+        self.pending.rolled();
+        Ok(())
+    }
+
+    /// The same before that group is whole, so that its front can be written ahead: what fills the segment before it goes
+    /// first. Only where a spare is there: nobody but a sync is told that the disk is full.
+    pub(super) fn roll_ahead(&mut self) -> Result<(), WalError> {
+        let waits = self.ahead().is_some_and(|ahead| self.pending.waits_for_roll(ahead));
+        if !waits || !(self.pool.has(false) || self.recycle()) {
+            return Ok(());
+        }
+        if self.pending.groups.len() > 1 {
+            self.hand_over_first(true)?;
+        }
+        self.roll_to_first(true)
+    }
+
     /// Hands over a group that goes where those before it end. What it says of them, that they are durable, becomes true
     /// before it is written.
     fn hand_over(&mut self, mut group: Group, now: bool) {
         let offset = group.at.offset;
-        let end = self.in_flight.back().map(|group| group.end_offset);
+        let end = self.in_flight.back().map(InFlight::end_offset);
         let end = end.unwrap_or_else(|| self.shared.view().active.end_offset);
         assert_eq!(offset, end, "a group starts where the one before it ends");
         let tail = group.finish(self.header.salt);
         let Group { sent, buffer, records, .. } = group;
         let rest = offset + sent;
         let end_offset = rest + buffer.len() as u64;
-        self.in_flight.push_back(InFlight { offset, end_offset, records, tail });
+        self.in_flight.push_back(InFlight::Group { offset, end_offset, records, tail });
         self.hand_over_part(Part { buffer, offset: rest, last: true }, now);
     }
 
     fn hand_over_part(&mut self, part: Part, now: bool) {
-        self.footer = None;
-        let path = self.shared.view().active.file.path.clone();
-        let job = Job { file: self.file.clone(), path, part };
+        let job = Job { file: self.file.clone(), path: self.path.clone(), part, roll: None };
         self.writer.hand_over(job, now, &*self.storage, &self.lock);
     }
 
@@ -121,24 +186,31 @@ impl Log {
         noted
     }
 
-    /// Takes note of what became of the groups on their way: what is durable is shown to the readers.
+    /// Takes note of what became of all that is on its way: what is durable is shown to the readers.
     fn take_note(&mut self) -> Result<(), WalError> {
-        let News { groups, buffers, failure } = self.writer.news();
+        let News { turns, buffers, failure } = self.writer.news();
         buffers.into_iter().for_each(|buffer| self.pending.keep_buffer(buffer));
-        for _ in 0..groups {
-            let Some(InFlight { offset, end_offset, records, tail }) = self.in_flight.pop_front() else {
-                break;
-            };
-            let absolute = |record: &Record| Record { offset: offset + record.offset, ..*record };
-            let active = &mut self.shared.view_mut().active;
-            active.records.extend(records.iter().map(absolute));
-            active.end_offset = end_offset;
-            if !records.is_empty() {
-                active.tail = tail;
+        for _ in 0..turns {
+            match self.in_flight.pop_front() {
+                Some(InFlight::Roll(roll)) => self.rolled(*roll),
+                Some(group) => self.landed(&group),
+                None => break,
             }
-            self.covered = records.is_empty();
         }
         failure.map_or(Ok(()), |error| Err(self.poison(error)))
+    }
+
+    fn landed(&mut self, group: &InFlight) {
+        let InFlight::Group { end_offset, records, tail, .. } = group else {
+            return;
+        };
+        self.covered = records.is_empty();
+        let active = &mut self.shared.view_mut().active;
+        active.records.extend(group.records());
+        active.end_offset = *end_offset;
+        if !records.is_empty() {
+            active.tail = *tail;
+        }
     }
 
     /// When the front of a group is written while its rest is appended.
@@ -151,7 +223,7 @@ impl Log {
     pub(super) fn write_ahead(&mut self, part: Part) -> Result<(), WalError> {
         // Before it waits: the part is out of the group's buffer, and without it the group can't be written.
         self.hand_over_part(part, true);
-        self.wait_for(Room { groups: u64::MAX, parts: PARTS_MAX })
+        self.wait_for(Room { turns: u64::MAX, parts: PARTS_MAX })
     }
 
     /// Before the end of the segment moves by other means, everything on its way is durable, and so is a group whose

@@ -55,7 +55,9 @@ impl Log {
             self.write_mark(frame, &i.to_le_bytes())?;
             self.shared.view_mut().first = i;
         } else {
-            self.roll(i, true)?;
+            self.hand_over_roll(i, true, false)?;
+            self.settle()?;
+            self.replan();
         }
         self.retire();
         Ok(())
@@ -109,7 +111,7 @@ impl Log {
         let last = sealed(&self.shared.view().active);
         let ending = Ending { sealed: last, place: TablePlace::None, pages: AlignedBuffer::default() };
         let next = self.next_segment(SegmentKind::Reset, i, i, true)?;
-        let active = self.publish_after(next, &ending)?;
+        let active = self.publish_after(&next, &ending)?;
         let mut view = self.shared.view_mut();
         let dead: Vec<Retired> = view.sealed.drain(..).map(|segment| Retired::of(&segment)).collect();
         view.active = active;
@@ -131,7 +133,7 @@ impl Log {
         let (place, pages) = match (&records, &sealed.table) {
             (Some(records), _) if !records.is_empty() => {
                 let mut pages = AlignedBuffer::default();
-                let span = self.tables.build(records, sealed.base, salt, PAGE, &mut pages);
+                let span = self.tables.build(records.iter().copied(), sealed.base, salt, PAGE, &mut pages);
                 (TablePlace::Here(span), pages)
             }
             (None, Some(table)) => (TablePlace::Own(table.span), AlignedBuffer::default()),
@@ -141,7 +143,7 @@ impl Log {
             sealed.table = None;
         }
         let mut ending = Ending { sealed, place, pages };
-        let active = self.publish_after(next, &ending)?;
+        let active = self.publish_after(&next, &ending)?;
         if let TablePlace::Here(span) = ending.place {
             ending.sealed.table = Some(Table { file: active.file.clone(), salt, span });
         }

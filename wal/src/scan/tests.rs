@@ -215,7 +215,7 @@ fn a_footer_beyond_claims_all_before_it() {
     let summary = Summary { kind: FooterKind::Close, tail: 6, base_index: 10, last_key: 0 };
     let mut footer = crate::buffer::AlignedBuffer::default();
     let mut builder = crate::format::table::TableBuilder::default();
-    footer::build(summary, &records, SALT, 2 * PAGE, &mut builder, &mut footer);
+    footer::build(summary, records.iter().copied(), SALT, 2 * PAGE, &mut builder, &mut footer);
     let mut bytes = vec![0; 8 * PAGE_BYTES];
     bytes[2 * PAGE_BYTES..2 * PAGE_BYTES + footer.len()].copy_from_slice(footer.bytes());
     let found = |bytes: &[u8]| beyond(&bytes, SALT, 0, PAGE_BYTES).unwrap().claim;

@@ -42,6 +42,30 @@ fn a_large_group_goes_in_parts_and_is_one_group() {
 }
 
 #[test]
+fn a_group_that_starts_a_segment_goes_in_parts_too() {
+    let sim = SimStorage::new(1);
+    let mut log = create(&sim);
+    // One that is written into, and one beside the reserve.
+    while log.idle().unwrap() {}
+    append(&mut log, 0..60, 0, LEN);
+    log.sync().unwrap();
+    sim.record_calls();
+    append(&mut log, 60..130, 0, LEN);
+    log.sync().unwrap();
+    assert_eq!(log.segments(), 2);
+    // The file of the second one was opened under the name of a spare.
+    let first = log.reader().segments()[0].path.clone();
+    let calls = sim.calls();
+    let parts = |call: &&roadbed_wal::sim::Call| {
+        call.path != first && call.op == Op::Write && call.point == Some(SyncPoint::Group)
+    };
+    assert!(calls.iter().filter(parts).count() > 8);
+    assert!(contents(&log).unwrap().1 == (0..130).map(|index| stored(index, 0, LEN)).collect::<Vec<_>>());
+    drop(log);
+    assert_eq!(open(&sim.crash(1)).range(), 0..130);
+}
+
+#[test]
 fn it_is_for_direct_writes_only_and_can_be_turned_off() {
     for (direct, ahead_bytes) in [(false, 8192), (true, 0)] {
         let sim = SimStorage::new(1).direct(direct);

@@ -173,8 +173,14 @@ impl Model {
                 (first, durable, next)
             }
             Do::Settle => {
-                assert_eq!(held.settle()?, self.submitted);
-                (first, self.submitted, next)
+                // A group that fills a segment is sent on its way as soon as the next one is begun.
+                let durable = held.settle()?;
+                assert!(
+                    (self.submitted..=next).contains(&durable),
+                    "{durable} of {}..={next}",
+                    self.submitted
+                );
+                (first, durable, next)
             }
             Do::Before(by) => {
                 let to = (first + by).min(next);

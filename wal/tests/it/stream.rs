@@ -101,6 +101,49 @@ fn a_third_group_waits_until_the_first_is_durable() {
 }
 
 #[test]
+fn a_roll_waits_for_nothing_that_is_on_its_way() {
+    let sim = SimStorage::new(1);
+    let options = LogOptions { ahead_bytes: 0, ..options() };
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options, 0).unwrap();
+    // Whatever is written is written as late as can be.
+    sim.record_calls();
+    append(&mut log, 0..12, 0, LEN);
+    assert_eq!((log.submit().unwrap(), group_writes(&sim)), (0, 0));
+    append(&mut log, 12..20, 0, LEN);
+    assert_eq!((log.submit().unwrap(), group_writes(&sim)), (0, 0));
+    let footers =
+        |sim: &SimStorage| sim.calls().iter().filter(|call| call.point == Some(SyncPoint::Footer)).count();
+    // The next segment is prepared, and nothing of this one's end is written.
+    assert!(sim.calls().iter().any(|call| call.point == Some(SyncPoint::Header)));
+    assert_eq!((footers(&sim), log.segments(), log.range(), log.durable_next()), (0, 1, 0..20, 0));
+    assert_eq!(log.settle().unwrap(), 20);
+    assert_eq!((footers(&sim), log.segments()), (1, 2));
+    assert!(contents(&log) == (0..20).map(|index| stored(index, 0, LEN)).collect::<Vec<_>>());
+    drop(log);
+    assert_eq!(open(&sim.crash(1)).range(), 0..20);
+}
+
+#[test]
+fn a_roll_that_finds_no_space_leaves_what_is_on_its_way_alone() {
+    let sim = SimStorage::new(1);
+    let options = LogOptions { ahead_bytes: 0, ..options() };
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), options, 0).unwrap();
+    sim.set_capacity_bytes(Some(sim.used_bytes()));
+    append(&mut log, 0..12, 0, LEN);
+    assert_eq!(log.submit().unwrap(), 0);
+    append(&mut log, 12..20, 0, LEN);
+    assert!(log.submit().unwrap_err().is_disk_full());
+    assert!(log.poisoned().is_none());
+    // With `sync` it becomes durable, and only the rest goes on waiting.
+    assert!(log.sync().unwrap_err().is_disk_full());
+    let durable = log.durable_next();
+    assert!((12..20).contains(&durable) && log.range() == (0..20), "{durable}");
+    sim.set_capacity_bytes(None);
+    assert_eq!(log.sync().unwrap(), 20);
+    assert!(contents(&log) == (0..20).map(|index| stored(index, 0, LEN)).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_has_become_durable_is_learned_without_waiting() {
     let sim = SimStorage::new(1).threads(true);
     let mut log = create(&sim, 0);
