@@ -123,10 +123,7 @@ impl Group {
     }
 
     /// Fills in what is known only when the group is written; answers the last entry's header checksum (0 without one).
-    /// May be done again after a failure that changed nothing.
     pub(crate) fn finish(&mut self, salt: u64) -> u32 {
-        let end = self.used_bytes();
-        self.buffer.truncate(end);
         let tail = self.finish_frames(salt, true);
         self.buffer.pad_to_page();
         tail
@@ -163,18 +160,6 @@ impl Group {
         self.sent += whole as u64;
         self.finished = self.buffer.len();
         Part { buffer, offset, last: false }
-    }
-
-    /// Bytes of frames, without the padding after them.
-    fn used_bytes(&self) -> usize {
-        let bytes = self.buffer.bytes();
-        // The last frame is never among those that were sent.
-        let last = self.records.last().map_or(0, |record| record.offset - self.sent);
-        let mut position = usize::try_from(last).unwrap_or(0);
-        if position < bytes.len() {
-            position += frame::unfinished_bytes(&bytes[position..]);
-        }
-        position
     }
 }
 
@@ -339,5 +324,100 @@ impl Pending {
             buffer.truncate(0);
             self.spare.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT_BYTES: u64 = 64 << 10;
+
+    fn pending(group_bytes_max: u64) -> Pending {
+        Pending::new(SEGMENT_BYTES, group_bytes_max, Cursor::start_of_segment())
+    }
+
+    fn push(pending: &mut Pending, length: u32) {
+        let frame = Frame { kind: FrameKind::Entry, index: 0, key: 0, digest: 1, length };
+        assert!(pending.push(frame, None, |_| 0).is_none());
+    }
+
+    /// Where a segment ends if so many bytes and entries follow, with room for a mark and the footer.
+    fn end(at: Cursor, bytes: u64, entries: u64) -> u64 {
+        page_ceil(at.offset + bytes) + PAGE + footer_bytes_max(at.entries + entries)
+    }
+
+    /// Groups follow each other, fill each segment as far as it goes, and leave room for a mark and the footer.
+    fn check_plan(pending: &Pending) {
+        let mut at = Cursor::start_of_segment();
+        for group in &pending.groups {
+            let first = group.records.get(1).map_or(group.bytes(), |second| second.offset);
+            let full = at != Cursor::start_of_segment() && end(at, first, 1) > SEGMENT_BYTES;
+            assert_eq!(group.roll, full);
+            at = if full { Cursor::start_of_segment() } else { at };
+            assert_eq!(group.at, at);
+            let (bytes, entries) = (group.bytes(), group.records.len() as u64);
+            assert!(end(at, bytes, entries) <= SEGMENT_BYTES, "{entries} entries from {at:?} on");
+            at = Cursor { offset: page_ceil(at.offset + bytes), entries: at.entries + entries, ..at };
+        }
+    }
+
+    #[test]
+    fn every_segment_is_planned_with_room_for_a_mark_and_the_footer() {
+        for group_bytes_max in [PAGE, 16 << 10, SEGMENT_BYTES] {
+            for pages in 0..11 {
+                let mut pending = pending(group_bytes_max);
+                push(&mut pending, pages * 4096);
+                (0..2000).for_each(|_| push(&mut pending, 0));
+                check_plan(&pending);
+                assert!(pending.groups.iter().filter(|group| group.roll).count() > 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_leaves_its_memory_to_what_comes() {
+        let mut pending = pending(SEGMENT_BYTES);
+        let memory = |pending: &Pending| pending.groups[0].buffer.bytes().as_ptr();
+        push(&mut pending, 100);
+        let first = memory(&pending);
+        pending.drop_last(1);
+        push(&mut pending, 100);
+        assert_eq!(memory(&pending), first);
+        pending.clear();
+        push(&mut pending, 100);
+        assert_eq!(memory(&pending), first);
+    }
+
+    fn buffer(bytes: usize) -> AlignedBuffer {
+        let mut buffer = AlignedBuffer::default();
+        buffer.reserve(bytes);
+        buffer.extend(1);
+        buffer
+    }
+
+    #[test]
+    fn as_many_buffers_are_kept_as_are_in_use_at_most_and_none_that_a_giant_entry_grew() {
+        let huge = HUGE_PAGE_BYTES;
+        for (group_bytes_max, most) in [(PAGE, huge), (2 * huge as u64, 4 * huge)] {
+            let mut pending = pending(group_bytes_max);
+            pending.keep_buffer(buffer(most + huge));
+            assert!(pending.spare.is_empty());
+            pending.keep_buffer(buffer(most));
+            assert_eq!(pending.spare.len(), 1);
+        }
+        let mut pending = pending(PAGE);
+        (0..30).for_each(|_| pending.keep_buffer(buffer(PAGE_BYTES)));
+        // Eight parts that wait, one that is put together, and one that is written.
+        assert_eq!(pending.spare.len(), 10);
+    }
+
+    #[test]
+    fn the_largest_buffer_that_is_kept_comes_back_empty() {
+        let mut pending = pending(PAGE);
+        [1, 3, 2].into_iter().for_each(|pages| pending.keep_buffer(buffer(pages * PAGE_BYTES)));
+        let largest = pending.largest_buffer();
+        assert_eq!((largest.capacity(), largest.len()), (3 * PAGE_BYTES, 0));
+        assert_eq!(pending.spare.len(), 2);
     }
 }

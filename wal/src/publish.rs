@@ -70,8 +70,7 @@ pub(crate) fn prepare(
     urgent: bool,
 ) -> Result<Prepared, WalError> {
     assert_eq!(PAGE + table.len() as u64, header.frames_offset, "the frames follow the table");
-    let bytes = site.segment_bytes.max(header.frames_offset + PAGE);
-    let (prepared, fresh) = take_file(site, pool, header.sequence, bytes, urgent)?;
+    let (prepared, fresh) = take_file(site, pool, header.sequence, urgent)?;
     let file = write_header(site, &prepared, header, table).inspect_err(|_| discard(site, &prepared))?;
     let naming = Naming {
         storage: site.storage.clone(),
@@ -87,23 +86,22 @@ fn take_file(
     site: Site<'_>,
     pool: &mut Pool,
     sequence: u64,
-    bytes: u64,
     urgent: bool,
 ) -> Result<(PathBuf, bool), WalError> {
     if let Some(spare) = pool.take(urgent) {
         return Ok((spare, false));
     }
     if !urgent {
-        leave_free(site, bytes)?;
+        leave_free(site)?;
     }
     let path = names::prepared(site.dir, sequence);
-    make_space(site, &path, bytes).inspect_err(|_| discard(site, &path))?;
+    make_space(site, &path).inspect_err(|_| discard(site, &path))?;
     Ok((path, true))
 }
 
-/// An error if a file of so many bytes would leave less free than must be left.
-pub(crate) fn leave_free(site: Site<'_>, bytes: u64) -> Result<(), WalError> {
-    let keep = site.keep_free_bytes;
+/// An error if another segment would leave less free than must be left.
+pub(crate) fn leave_free(site: Site<'_>) -> Result<(), WalError> {
+    let (bytes, keep) = (site.segment_bytes, site.keep_free_bytes);
     if keep == 0 {
         return Ok(());
     }
@@ -124,11 +122,11 @@ pub(crate) fn leave_free(site: Site<'_>, bytes: u64) -> Result<(), WalError> {
     }
 }
 
-/// Makes a file with reserved space.
-pub(crate) fn make_space(site: Site<'_>, path: &Path, bytes: u64) -> Result<(), WalError> {
+/// Makes a file with the space of a segment reserved.
+pub(crate) fn make_space(site: Site<'_>, path: &Path) -> Result<(), WalError> {
     let failed = |error: &std::io::Error| WalError::io("prepare a segment", path, None, error);
     let file = site.storage.open(path, OpenMode::CreateNew).map_err(|error| failed(&error))?;
-    file.allocate(bytes).map_err(|error| failed(&error))
+    file.allocate(site.segment_bytes).map_err(|error| failed(&error))
 }
 
 fn write_header(
@@ -140,7 +138,7 @@ fn write_header(
     let failed = |op, error: &std::io::Error| WalError::io(op, path, None, error);
     let file = open_for_groups(&**site.storage, path, site.direct)?;
     let bytes = file.bytes().map_err(|error| failed("ask for the length of a segment", &error))?;
-    // A table from a time of larger segments can make a spare longer.
+    // A table from a time of larger segments can make it longer.
     let header = Header { prepared_bytes: bytes.max(header.frames_offset), ..*header };
     let mut bytes = AlignedBuffer::copy_of(&header.encode());
     bytes.extend(table.len()).copy_from_slice(table);

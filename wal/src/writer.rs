@@ -120,6 +120,8 @@ struct State {
     wanted: Option<Room>,
     /// Threads that wait.
     idle: usize,
+    /// Of those, how many were woken and have not gone on yet.
+    woken: usize,
     ended: bool,
 }
 
@@ -168,10 +170,16 @@ impl Desk {
     /// Takes a part that may be begun, and sees to it that somebody takes the next one.
     fn take(&self, state: &mut State, nth: usize) -> Option<Job> {
         let job = state.take(nth);
-        if state.ready() > 0 && state.idle > 0 {
+        self.wake(state);
+        job
+    }
+
+    /// Wakes a thread, if one waits, for a part that may be begun and that none was woken for.
+    fn wake(&self, state: &mut State) {
+        if state.ready() > state.woken && state.idle > state.woken {
+            state.woken += 1;
             self.work.notify_one();
         }
-        job
     }
 
     /// Takes note of a part, and wakes the owner if it waits for that.
@@ -198,8 +206,10 @@ impl Desk {
                 state = self.written(buffer, result);
             } else {
                 state.idle += 1;
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let asleep = |state: &mut State| state.woken == 0 && !state.ended;
+                state = self.work.wait_while(state, asleep).unwrap_or_else(PoisonError::into_inner);
                 state.idle -= 1;
+                state.woken = state.woken.saturating_sub(1);
             }
         }
     }
@@ -249,15 +259,14 @@ impl Writer {
             return;
         }
         state.jobs.push_back((turn, job));
-        let (ready, idle) = (state.ready(), state.idle);
-        drop(state);
-        if !now || ready == 0 {
+        if !now {
             return;
         }
-        if ready > idle && self.threads.len() < THREADS && storage.pick_write(1).is_none() {
+        if state.ready() > state.idle && self.threads.len() < THREADS && storage.pick_write(1).is_none() {
+            drop(state);
             self.start_thread(lock.clone());
-        } else if idle > 0 {
-            self.desk.work.notify_one();
+        } else {
+            self.desk.wake(&mut state);
         }
     }
 
@@ -283,7 +292,7 @@ impl Writer {
             let ready = state.ready();
             let helps = room == Room::EMPTY || state.idle == self.threads.len();
             if helps && ready > 0 {
-                let nth = if ready > 1 { storage.pick_write(ready).unwrap_or(0).min(ready - 1) } else { 0 };
+                let nth = storage.pick_write(ready).map_or(0, |nth| nth % ready);
                 if let Some(job) = self.desk.take(&mut state, nth) {
                     drop(state);
                     let Written { buffer, result, panic } = write(job);
@@ -296,9 +305,7 @@ impl Writer {
             }
         }
         // What the owner has written itself may have let the next group begin, while every thread slept.
-        if state.ready() > 0 && state.idle > 0 {
-            self.desk.work.notify_one();
-        }
+        self.desk.wake(&mut state);
         Ok(())
     }
 
@@ -327,35 +334,175 @@ impl Drop for Writer {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use crate::format::PAGE;
-    use crate::storage::{FileSystem, OpenMode};
+    use crate::storage::FileSystem;
+
+    /// A file of which only the writes are told, by their offsets, to a function.
+    struct Paper<F>(F);
+
+    impl<F> fmt::Debug for Paper<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Paper")
+        }
+    }
+
+    impl<F: Fn(u64) + Send + Sync> StorageFile for Paper<F> {
+        fn write_at(&self, buffer: &[u8], offset: u64, _: SyncPoint) -> io::Result<usize> {
+            (self.0)(offset);
+            Ok(buffer.len())
+        }
+
+        fn writes_are_durable(&self) -> bool {
+            true
+        }
+
+        fn bytes(&self) -> io::Result<u64> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync_data(&self, _: SyncPoint) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn allocate(&self, _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn drop_cache(&self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[derive(Debug)]
+    struct Unlocked;
+
+    impl LockGuard for Unlocked {}
+
+    fn paper(write: impl Fn(u64) + Send + Sync + 'static) -> Arc<dyn StorageFile> {
+        Arc::new(Paper(write))
+    }
+
+    fn job(file: &Arc<dyn StorageFile>, last: bool) -> Job {
+        let part = Part { buffer: AlignedBuffer::copy_of(&[1; 4096]), offset: PAGE, last };
+        Job { file: file.clone(), path: Path::new("file").into(), part, roll: None }
+    }
+
+    fn hand_over(writer: &mut Writer, file: &Arc<dyn StorageFile>, last: bool, now: bool) {
+        let lock: Arc<dyn LockGuard> = Arc::new(Unlocked);
+        writer.hand_over(job(file, last), now, &FileSystem, &lock);
+    }
+
+    fn until(writer: &Writer, holds: impl Fn(&State) -> bool) {
+        while !holds(&writer.desk.state()) {
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_thread_is_woken_for_what_may_begin_once_the_owner_has_written_the_turn_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        let file = FileSystem.open(&path, OpenMode::CreateNew).unwrap();
-        let lock: Arc<dyn LockGuard> = FileSystem.lock(&dir.path().join("LOCK")).unwrap().into();
+        let file = paper(|_| {});
         let mut writer = Writer::default();
-        let hand_over = |writer: &mut Writer, turn: u64, now| {
-            let part = Part { buffer: AlignedBuffer::copy_of(&[1; 4096]), offset: turn * PAGE, last: true };
-            let job = Job { file: file.clone(), path: path.as_path().into(), part, roll: None };
-            writer.hand_over(job, now, &FileSystem, &lock);
-        };
-        let until = |writer: &Writer, holds: fn(&State) -> bool| {
-            while !holds(&writer.desk.state()) {
-                std::thread::yield_now();
-            }
-        };
-        hand_over(&mut writer, 0, true);
+        hand_over(&mut writer, &file, true, true);
         until(&writer, |state| state.durable == 1 && state.idle == 1);
         // The thread sleeps, and nobody has woken it for these two.
-        hand_over(&mut writer, 1, false);
-        hand_over(&mut writer, 2, false);
+        hand_over(&mut writer, &file, true, false);
+        hand_over(&mut writer, &file, true, false);
         assert!(writer.wait(Room { turns: 1, parts: usize::MAX }, &FileSystem).is_ok());
         // The owner has written the first of them; it asks for nothing more.
         until(&writer, |state| state.durable == 3);
         assert_eq!(writer.news().turns, 3);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_is_woken_for_each_part_that_may_begin() {
+        let file = paper(|_| {});
+        // Parts that may begin, threads that wait, those of them that were woken already, and after it.
+        let cases = [(0, 1, 0, 0), (1, 0, 0, 0), (1, 1, 0, 1), (1, 2, 1, 1), (2, 1, 1, 1), (2, 2, 1, 2)];
+        for (ready, idle, woken, then) in cases {
+            let jobs = (0..ready).map(|_| (0, job(&file, false))).collect();
+            let (desk, mut state) = (Desk::default(), State { jobs, idle, woken, ..State::default() });
+            desk.wake(&mut state);
+            assert_eq!(state.woken, then, "{ready} parts, {idle} wait, {woken} were woken");
+        }
+    }
+
+    #[test]
+    fn who_takes_a_part_wakes_a_thread_for_the_next_and_who_hands_one_over_only_if_it_is_to_begin_now() {
+        let file = paper(|_| {});
+        for (jobs, woken) in [(1, 0), (2, 1)] {
+            let jobs = (0..jobs).map(|_| (0, job(&file, false))).collect();
+            let (desk, mut state) = (Desk::default(), State { jobs, idle: 1, ..State::default() });
+            assert!(desk.take(&mut state, 0).is_some());
+            assert_eq!(state.woken, woken);
+        }
+        for now in [false, true] {
+            let mut writer = Writer::default();
+            writer.desk.state().idle = 1;
+            hand_over(&mut writer, &file, true, now);
+            let woken = writer.desk.state().woken;
+            assert_eq!((woken, writer.threads.len()), (usize::from(now), 0));
+        }
+    }
+
+    #[test]
+    fn one_thread_after_the_other_is_started_while_none_waits_and_two_at_most() {
+        let open = Arc::new(AtomicBool::new(false));
+        let gate = open.clone();
+        let file = paper(move |_| {
+            while !gate.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        });
+        let mut writer = Writer::default();
+        let threads = [false, true, true, true].map(|now| {
+            hand_over(&mut writer, &file, false, now);
+            writer.threads.len()
+        });
+        open.store(true, Ordering::Release);
+        assert_eq!(threads, [0, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_used_again_and_counted_once() {
+        let file = paper(|_| {});
+        let mut writer = Writer::default();
+        for turns in 1..6 {
+            hand_over(&mut writer, &file, true, true);
+            until(&writer, |state| state.durable == turns && state.idle > 0);
+        }
+        let threads = writer.threads.len();
+        let state = writer.desk.state();
+        let counts = (state.idle, state.woken, threads);
+        drop(state);
+        assert_eq!(counts, (1, 0, 1));
+    }
+
+    #[test]
+    fn who_waits_for_everything_writes_what_no_thread_has_begun() {
+        let mut writer = Writer::default();
+        let (desk, by) = (writer.desk.clone(), Arc::new(OnceLock::new()));
+        let begun = by.clone();
+        // A thread is at this one until the other part is begun, or nobody is left to begin it.
+        let first = paper(move |_| {
+            while begun.get().is_none() && desk.state().wanted.is_none() {
+                std::thread::yield_now();
+            }
+        });
+        let begun = by.clone();
+        let second = paper(move |_| assert!(begun.set(std::thread::current().id()).is_ok()));
+        hand_over(&mut writer, &first, false, true);
+        until(&writer, |state| state.writing == 1);
+        hand_over(&mut writer, &second, true, false);
+        assert!(writer.wait(Room::EMPTY, &FileSystem).is_ok());
+        assert_eq!(by.get(), Some(&std::thread::current().id()));
     }
 }

@@ -31,7 +31,7 @@ impl Log {
     /// A full disk is no error here.
     ///
     /// # Errors
-    /// [`WalError::Poisoned`], or a failed write of the mark, which poisons.
+    /// [`WalError::Poisoned`], or a failed write of the mark, of zeros behind it, or of where the log ends, which poisons.
     pub fn idle(&mut self) -> Result<bool, WalError> {
         self.settle()?;
         if !self.pending.groups.is_empty() {
@@ -109,10 +109,10 @@ impl Log {
             if !self.pool.wants_more() {
                 return Ok(false);
             }
-            leave_free(self.site(), self.options.segment_bytes)?;
+            leave_free(self.site())?;
             self.sequence += 1;
             let path = crate::names::prepared(&self.dir, self.sequence);
-            make_space(self.site(), &path, self.options.segment_bytes).inspect_err(|_| {
+            make_space(self.site(), &path).inspect_err(|_| {
                 let _removed = self.storage.remove(&path);
             })?;
             let file = open_for_groups(&*self.storage, &path, self.options.direct_io)?;

@@ -152,7 +152,7 @@ impl Log {
     /// A spare has its name only once its length is durable: of a file whose sync failed nothing is known, and it stays
     /// what no opening takes for a spare, even where it can't be removed.
     fn make_spare(&self, path: &Path, spare: &Path) -> Result<(), WalError> {
-        make_space(self.site(), path, self.options.segment_bytes)?;
+        make_space(self.site(), path)?;
         let failed = |op, path: &Path, error: &std::io::Error| WalError::io(op, path, None, error);
         let point = SyncPoint::Fill;
         let file = open_for_groups(&*self.storage, path, self.options.direct_io)?;

@@ -161,7 +161,9 @@ impl Log {
     /// Prepares the segment that is to follow.
     fn prepare_after(&mut self, next: &Next, ending: &Ending) -> Result<(Header, Prepared), WalError> {
         let sealed = &ending.sealed;
-        let used = self.header.used || sealed.end_index > sealed.base || next.kind == SegmentKind::Reset;
+        // What is cut off was there all the same.
+        let filled = sealed.end_index > sealed.base || !self.shared.view().active.records.is_empty();
+        let used = self.header.used || filled || next.kind == SegmentKind::Reset;
         let header = Header {
             stream: self.options.stream,
             salt: next.salt,

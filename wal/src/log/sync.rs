@@ -245,3 +245,32 @@ impl Log {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use crate::sim::SimStorage;
+    use crate::{Entry, Log, LogOptions, StreamId};
+
+    #[test]
+    fn one_group_is_written_by_the_caller_and_a_thread_helps_with_several() {
+        for threads in [false, true] {
+            let sim = SimStorage::new(1).threads(threads);
+            let stream = StreamId { chain: [1; 32], kind: *b"test\0\0\0\0" };
+            let options =
+                LogOptions { segment_bytes: 1 << 20, group_bytes_max: 4096, ..LogOptions::new(stream) };
+            let mut log = Log::create(Arc::new(sim), Path::new("/log"), options, 0).unwrap();
+            // Each thread holds the log's lock.
+            let mut threads_after = |groups: u64| {
+                for index in log.range().end..log.range().end + groups {
+                    log.append(index, Entry { key: index, digest: 0, payload: &[7; 4000] }).unwrap();
+                }
+                log.sync().unwrap();
+                Arc::strong_count(&log.lock) - 1
+            };
+            assert_eq!([1, 1, 2].map(&mut threads_after), [0, 0, usize::from(threads)]);
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A group whose front is written while its rest is appended.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,6 +64,35 @@ fn a_group_that_starts_a_segment_goes_in_parts_too() {
     assert!(contents(&log).unwrap().1 == (0..130).map(|index| stored(index, 0, LEN)).collect::<Vec<_>>());
     drop(log);
     assert_eq!(open(&sim.crash(1)).range(), 0..130);
+}
+
+#[test]
+fn eight_parts_wait_and_no_more() {
+    let sim = SimStorage::new(1);
+    let mut log = create(&sim);
+    sim.record_calls();
+    append(&mut log, 0..60, 0, LEN);
+    let written = group_writes(&sim);
+    log.sync().unwrap();
+    // Those, and the group's last.
+    assert_eq!(group_writes(&sim) - written, 8 + 1);
+}
+
+#[test]
+fn parts_are_written_in_any_order() {
+    let mut begun = BTreeSet::new();
+    for seed in 0..40 {
+        let sim = SimStorage::new(seed);
+        let mut log = create(&sim);
+        append(&mut log, 0..10, 0, LEN);
+        let path = log.reader().segments()[0].path.clone();
+        // The power fails in the first write.
+        sim.crash_at(sim.steps());
+        assert!(log.sync().is_err());
+        let bytes = sim.read_file(&path).unwrap();
+        begun.insert(bytes[4096..].iter().position(|byte| *byte != 0).unwrap() / 4096);
+    }
+    assert!(begun.len() > 3, "{begun:?}");
 }
 
 #[test]

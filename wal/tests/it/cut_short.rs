@@ -154,6 +154,41 @@ fn the_record_of_the_end_survives_a_power_loss() {
     }
 }
 
+#[test]
+fn the_record_follows_the_log_from_one_life_to_the_next() {
+    let sim = SimStorage::new(5);
+    written(&sim, End::Closed);
+    let mut log = open(&sim).unwrap();
+    append(&mut log, NEXT..NEXT + 1, 0, LEN);
+    log.close().unwrap();
+    let path = last_segment(&sim);
+    // The entry that was added, with its footer.
+    sim.damage(&path, |content| content[3 * PAGE..].fill(0));
+    let error = refused(&sim, "the second life's end").to_string();
+    assert!(error.contains("reached entry 12"), "{error}");
+}
+
+#[test]
+fn a_record_that_is_torn_while_it_is_written_leaves_the_one_before() {
+    for direct in [true, false] {
+        let mut closed = false;
+        for step in 0.. {
+            let sim = SimStorage::new(5).direct(direct);
+            written(&sim, End::Closed);
+            let mut log = open(&sim).unwrap();
+            append(&mut log, NEXT..NEXT + 1, 0, LEN);
+            log.sync().unwrap();
+            sim.crash_at(sim.steps() + step);
+            closed = log.close().is_ok();
+            assert!((0..20).all(|seed| knows(&sim.crash(seed))), "direct {direct}, step {step} of the close");
+            if closed {
+                break;
+            }
+        }
+        assert!(closed);
+    }
+}
+
 /// For the audit of sync points: the record is worth nothing unless it is made durable.
 pub(crate) fn the_record_is_lost_without_its_sync() -> bool {
     let sim = SimStorage::new(5);

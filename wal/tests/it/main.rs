@@ -17,6 +17,7 @@ mod cut_short;
 mod faults;
 mod fuzz;
 mod golden;
+mod housekeeping;
 mod kills;
 mod life;
 mod model;
