@@ -58,23 +58,24 @@ impl Log {
 
     fn write_end(&mut self, record: &EndRecord, slot: u64) -> Result<(), WalError> {
         let path = child(&self.dir, names::END);
-        let mut made = false;
-        let file = match self.noted.file.take() {
+        let known = self.noted.file.take();
+        let first = known.is_none();
+        let file = match known {
             Some(file) => file,
             None => {
-                match self.storage.open(&path, OpenMode::CreateNew) {
-                    Ok(_) => made = true,
-                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                    Err(error) => {
-                        return Err(WalError::io("make the record of the end", &path, None, &error));
-                    }
+                let made = self.storage.open(&path, OpenMode::CreateNew);
+                if let Err(error) = made
+                    && error.kind() != std::io::ErrorKind::AlreadyExists
+                {
+                    return Err(WalError::io("make the record of the end", &path, None, &error));
                 }
                 open_for_groups(&*self.storage, &path, self.options.direct_io)?
             }
         };
         let page = AlignedBuffer::copy_of(&record.encode(slot));
         write_durably(&*file, &path, page.bytes(), slot * PAGE, SyncPoint::End)?;
-        if made {
+        if first {
+            // That it was there already says nothing of its name: whoever made it may have failed to sync that.
             sync_dir(&*self.storage, &self.dir, SyncPoint::End)?;
         }
         self.noted.file = Some(file);

@@ -43,6 +43,7 @@ impl Log {
         if self.recycle() || self.remove_retired() {
             return Ok(true);
         }
+        self.check_poison()?;
         if self.fill_active()? {
             return Ok(true);
         }

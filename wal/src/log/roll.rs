@@ -143,6 +143,7 @@ impl Log {
         if !self.pool.has(urgent) {
             // What readers have let go of meanwhile may be the only space there is.
             self.recycle();
+            self.check_poison()?;
         }
         self.sequence += 1;
         let salt = salt(&*self.storage, &self.dir)?;

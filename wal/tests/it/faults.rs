@@ -144,6 +144,86 @@ fn scenario_19_a_failed_sync_is_never_believed_to_have_worked_later() {
     }
 }
 
+/// The last sync point at which something was changed.
+fn last_written(sim: &SimStorage) -> Option<SyncPoint> {
+    let calls = sim.calls();
+    calls.iter().rfind(|call| [Op::Write, Op::Rename, Op::SyncDir].contains(&call.op))?.point
+}
+
+#[test]
+fn scenario_19_after_a_failed_sync_of_the_directory_only_an_opening_that_syncs_it_goes_on() {
+    for point in [SyncPoint::Publish, SyncPoint::Retire, SyncPoint::End] {
+        let sim = SimStorage::new(3);
+        let mut log = create(&sim);
+        append(&mut log, 0..4, 3000);
+        log.sync().unwrap();
+        sim.fail(Fault::eio(Op::SyncDir).point(point));
+        sim.record_calls();
+        // Segments are published; the front frees some; the first record of the end is made.
+        append(&mut log, 4..40, 3000);
+        let mut busy = || {
+            log.sync()?;
+            log.truncate_before(39)?;
+            while log.idle()? {}
+            Ok(())
+        };
+        let failed: Result<(), WalError> = busy();
+        assert!(failed.is_err() && log.poisoned().is_some(), "{point:?}: {failed:?}");
+        assert!(matches!(log.sync(), Err(WalError::Poisoned { .. })));
+        assert!(matches!(log.idle(), Err(WalError::Poisoned { .. })));
+        let (first, acked) = (log.range().start, log.durable_next());
+        drop(log);
+        assert_eq!(last_written(&sim), Some(point), "nothing is written afterwards");
+        // Opening syncs it before it believes a name.
+        let files = sim.files();
+        sim.fail(Fault::eio(Op::SyncDir).point(SyncPoint::OpenDirectory));
+        assert!(matches!(open(&sim), Err(WalError::Io { .. })), "{point:?}");
+        assert_eq!(sim.files(), files);
+        let log = open(&sim).unwrap();
+        let range = log.range();
+        assert!(range.start == first && range.end >= acked, "{point:?}: {range:?}, {first}..{acked}");
+        drop(log);
+        for seed in 0..20 {
+            assert_eq!(open(&sim.crash(seed)).unwrap().range(), range, "{point:?}");
+        }
+    }
+}
+
+#[test]
+fn scenario_19_a_directory_whose_sync_failed_for_retired_files_takes_no_further_segment() {
+    let sim = SimStorage::new(3).direct(false);
+    let mut log = create(&sim);
+    append(&mut log, 0..40, 3000);
+    log.sync().unwrap();
+    log.truncate_before(39).unwrap();
+    // The next roll finds no spare, and renames what was freed.
+    sim.fail(Fault::eio(Op::SyncDir).point(SyncPoint::Retire));
+    sim.record_calls();
+    let failed = (40..80).find_map(|index| {
+        append(&mut log, index..index + 1, 3000);
+        log.sync().err()
+    });
+    assert!(failed.is_some() && log.poisoned().is_some(), "{failed:?}");
+    assert_eq!(last_written(&sim), Some(SyncPoint::Retire), "no segment is prepared");
+}
+
+#[test]
+fn scenario_20_the_name_of_the_record_of_the_end_is_synced_where_the_disk_was_full_before() {
+    let sim = SimStorage::new(3);
+    let mut log = create(&sim);
+    append(&mut log, 0..2, 700);
+    log.sync().unwrap();
+    sim.fail(Fault::enospc(Op::SyncDir).point(SyncPoint::End));
+    while log.idle().unwrap() {}
+    assert!(log.poisoned().is_none());
+    append(&mut log, 2..4, 700);
+    log.sync().unwrap();
+    log.close().unwrap();
+    for seed in 0..20 {
+        assert!(sim.crash(seed).files().iter().any(|path| path.ends_with("END")));
+    }
+}
+
 #[test]
 fn scenario_20_a_full_disk_stops_only_what_needs_space() {
     let sim = SimStorage::new(3);

@@ -1,4 +1,5 @@
 //! Scenario 23: directories that an earlier version wrote stay readable, and this version still writes the same bytes.
+//! The files of each version were written by that version's code.
 //!
 //! `ROADBED_WAL_GOLDEN=write` writes the files anew: only for a new format version, into a directory of its own.
 
@@ -52,6 +53,19 @@ fn written(name: &str) -> (SimStorage, Vec<StoredEntry>) {
             append(&mut log, 100..103, 2, 40);
             expected.extend(entries(100..103, 2, 40));
         }
+        "unclosed" => {
+            // The footer of the close is overwritten, and the last segment ends with none: a group, the mark of an idle
+            // owner, a group, a trim mark.
+            log.close().unwrap();
+            log = Log::open(Arc::new(sim.clone()), Path::new(DIR), options()).unwrap();
+            for index in 12..19 {
+                append(&mut log, index..index + 1, 0, 900);
+                log.sync().unwrap();
+                while index == 17 && log.idle().unwrap() {}
+            }
+            log.truncate_before(9).unwrap();
+            expected.extend(entries(9..12, 0, 300).chain(entries(12..19, 0, 900)));
+        }
         "large" => {
             // An entry that is larger than a segment has one of its own.
             append(&mut log, 12..13, 0, LARGE);
@@ -94,7 +108,9 @@ fn written(name: &str) -> (SimStorage, Vec<StoredEntry>) {
             expected.extend(entries(66..69, 7, 700));
         }
     }
-    log.close().unwrap();
+    if name != "unclosed" {
+        log.close().unwrap();
+    }
     (sim, expected)
 }
 
@@ -123,7 +139,7 @@ fn is_readable(version: &str, name: &str, expected: &[StoredEntry]) {
         disk.put_file(&Path::new(DIR).join(path.file_name().unwrap()), &bytes);
     }
     let report = verify(&disk, Path::new(DIR), &options()).unwrap();
-    assert!(report.is_sound() && report.clean_close, "{version}/{name}: {report:?}");
+    assert!(report.is_sound() && report.clean_close == (name != "unclosed"), "{version}/{name}: {report:?}");
     let mut log = Log::open(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
     assert!(contents(&log).unwrap().1 == expected, "{version}/{name}");
     let next = log.range().end;
@@ -170,12 +186,17 @@ fn scenario_23_a_log_that_was_reset() {
 
 #[test]
 fn scenario_23_a_log_with_an_entry_larger_than_a_segment() {
-    check("large", &["v2"]);
+    check("large", &["v1", "v2"]);
 }
 
 #[test]
 fn scenario_23_a_torn_and_repaired_log() {
-    check("repaired", &["v2"]);
+    check("repaired", &["v1", "v2"]);
+}
+
+#[test]
+fn scenario_23_a_log_whose_owner_disappeared() {
+    check("unclosed", &["v1", "v2"]);
 }
 
 #[test]
@@ -190,6 +211,7 @@ fn scenario_23_a_log_in_recycled_segments() {
     let former = (0..6).flat_map(|round| entries(12 + round * 9..21 + round * 9, round, 24));
     let stands = |payload: &[u8]| last.windows(payload.len()).any(|bytes| bytes == payload);
     assert!(former.into_iter().any(|entry| stands(&entry.payload)), "a new file");
+    is_readable("v1", "recycled", &expected);
     is_readable("v2", "recycled", &expected);
 }
 
