@@ -22,7 +22,7 @@ pub struct LogOptions {
     /// more: several writes in flight, by threads of the log's own, with direct writes only. 0: never. Default 512 KiB.
     pub ahead_bytes: u64,
     /// Segments that are kept ready, at least 1: the last one is a reserve that only a cut, a repair and a trim mark may
-    /// take, so that they go through on a full disk. Default 4.
+    /// take, so that they go through on a full disk. Others are made only while four segments more are free. Default 4.
     pub pool_segments: usize,
     /// Bytes of the file system that an ordinary new segment must leave free: with less, the disk counts as full before
     /// it is. What is in the pool already may be used. Default 0.

@@ -223,9 +223,10 @@ impl Shared {
         let (sealed, mut tail, first) = {
             let view = self.view();
             let active = &view.active;
-            let hit = |(_, record): &(u64, &Record)| record.digest == digest && digest != 0;
+            let hit = |(record, _): &(&Record, u64)| record.digest == digest && digest != 0;
+            // The records first: there may be no number after the last index.
             let tail: Vec<u64> =
-                (active.base..).zip(&active.records).filter(hit).map(|(index, _)| index).collect();
+                active.records.iter().zip(active.base..).filter(hit).map(|(_, index)| index).collect();
             (view.sealed.clone(), tail, view.first)
         };
         let mut found = Vec::new();

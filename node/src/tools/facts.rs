@@ -116,7 +116,9 @@ impl NextStart {
         for (what, log) in [("blocks", &plan.blocks), ("QCs", &plan.qcs)] {
             if let Some(index) = log.drop_from {
                 notes.push(format!(
-                    "{what} from index {index} on will be dropped: nothing was promised for them"
+                    "{what} from index {index} on will be dropped: no QC for them is durable. A crash leaves that, and \
+                     nothing had been promised for them then; if the QC log was put back from an older copy, put both \
+                     logs back instead"
                 ));
             }
             if let Some(number) = log.drop_below {

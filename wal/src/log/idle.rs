@@ -8,11 +8,15 @@ use crate::buffer::AlignedBuffer;
 use crate::error::WalError;
 use crate::format::frame::{FrameKind, frame_bytes};
 use crate::pending::Frame;
-use crate::publish::{leave_free, make_space};
+use crate::publish::{Site, leave_free, make_space};
 use crate::storage::{StorageFile, SyncPoint, open_for_groups, write_durably};
 
 /// Zeros that one step writes, in bytes: about a millisecond's worth.
 const STEP_BYTES: usize = 1 << 20;
+
+/// Segments for which there must be room beside a spare: it is a matter of speed, and must not take the space that this
+/// log or another one on the file system needs to go on.
+const SPARE_ROOM_SEGMENTS: u64 = 4;
 
 /// A spare that is being filled.
 #[derive(Debug)]
@@ -110,7 +114,9 @@ impl Log {
             if !self.pool.wants_more() {
                 return Ok(false);
             }
-            leave_free(self.site())?;
+            let room = self.options.segment_bytes.saturating_mul(SPARE_ROOM_SEGMENTS);
+            let keep_free_bytes = self.options.keep_free_bytes.saturating_add(room);
+            leave_free(Site { keep_free_bytes, ..self.site() })?;
             self.sequence += 1;
             let path = crate::names::prepared(&self.dir, self.sequence);
             make_space(self.site(), &path).inspect_err(|_| {

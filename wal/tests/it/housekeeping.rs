@@ -310,3 +310,19 @@ fn a_log_was_used_once_it_had_an_entry_whatever_was_cut_since() {
         drop(judge().open_at(0).unwrap());
     }
 }
+
+/// Two logs on one disk that has got some room again: what the one makes for speed leaves what the other needs.
+#[test]
+fn spares_are_made_only_where_much_more_is_free() {
+    let spares_with = |free_segments: u64| {
+        let sim = SimStorage::new(1);
+        let mut log = create(&sim, LogOptions { pool_segments: 3, ..options() });
+        add(&mut log, 0..1);
+        let segment_bytes = options().segment_bytes;
+        sim.set_capacity_bytes(Some(sim.used_bytes() + free_segments * segment_bytes));
+        rest(&mut log);
+        files(&sim, "free").len()
+    };
+    // The reserve is there from the beginning.
+    assert_eq!([0, 2, 4, 5, 6, 20].map(spares_with), [1, 1, 1, 2, 3, 3]);
+}
