@@ -382,9 +382,11 @@ mod tests {
         push(&mut pending, 100);
         let first = memory(&pending);
         pending.drop_last(1);
+        assert_eq!(pending.spare.len(), 1);
         push(&mut pending, 100);
         assert_eq!(memory(&pending), first);
         pending.clear();
+        assert_eq!(pending.spare.len(), 1);
         push(&mut pending, 100);
         assert_eq!(memory(&pending), first);
     }

@@ -17,8 +17,10 @@ use crate::metrics::{Metrics, Msg};
 use crate::supervision::{Faults, Heartbeat, Injected, panic_message};
 use crate::wal_worker::Stamped;
 
-/// Checking is throughput work: at the lowest priority it does not delay State's replies.
-const NICENESS: i32 = 19;
+/// Checking is throughput work, which should not delay State's replies. Not much nicer than others: beside an application
+/// that computes on every processor it gets a tenth of each still, where the lowest priority would have it stand still, and be
+/// taken for hung.
+const NICENESS: i32 = 5;
 /// Jobs are reported together until their transactions have this many bytes: each report wakes State, and none waits for
 /// longer than it takes to hash so much.
 const REPORT_BYTES_TARGET: usize = 256 << 10;

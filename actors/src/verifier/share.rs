@@ -54,8 +54,16 @@ pub(super) struct Team {
 #[derive(Default)]
 struct Idle {
     waiting: Vec<Pid>,
-    /// Those of them that must not wake on a certain processor, with the processors that they may use otherwise.
-    sent_away: Vec<(Pid, CpuSet)>,
+    sent_away: Vec<SentAway>,
+}
+
+/// A thread that waits and must not wake on a certain processor.
+struct SentAway {
+    thread: Pid,
+    /// Where it may wake.
+    elsewhere: CpuSet,
+    /// The processors that it may use otherwise.
+    usual: CpuSet,
 }
 
 impl Idle {
@@ -67,9 +75,24 @@ impl Idle {
         elsewhere.unset(sched_getcpu());
         if elsewhere.count() > 0 {
             sched_setaffinity(Some(thread), &elsewhere)?;
-            self.sent_away.push((thread, usual));
+            self.sent_away.push(SentAway { thread, elsewhere, usual });
         }
         Ok(())
+    }
+
+    /// Takes note that this thread has woken; answers whether it had been sent away.
+    fn woken(&mut self, this: Pid) -> Option<SentAway> {
+        self.waiting.retain(|thread| *thread != this);
+        let place = self.sent_away.iter().position(|sent| sent.thread == this)?;
+        Some(self.sent_away.swap_remove(place))
+    }
+}
+
+impl SentAway {
+    /// Lets this thread, which was sent away, go everywhere again: unless somebody else has meanwhile said where it may
+    /// run.
+    fn comes_back(&self) -> Result<(), Errno> {
+        if sched_getaffinity(None)? == self.elsewhere { sched_setaffinity(None, &self.usual) } else { Ok(()) }
     }
 }
 
@@ -137,15 +160,9 @@ impl Team {
     }
 
     fn wakes(&self) {
-        let mut idle = self.idle();
-        let this = gettid();
-        idle.waiting.retain(|thread| *thread != this);
-        if let Some(place) = idle.sent_away.iter().position(|(thread, _)| *thread == this) {
-            let (_, usual) = idle.sent_away.swap_remove(place);
-            drop(idle);
-            if let Err(error) = sched_setaffinity(None, &usual) {
-                tracing::warn!(%error, "a verifier's thread can't go back to all processors");
-            }
+        let sent = self.idle().woken(gettid());
+        if let Some(Err(error)) = sent.map(|sent| sent.comes_back()) {
+            tracing::warn!(%error, "a verifier's thread can't go back to all processors");
         }
     }
 }
@@ -223,6 +240,35 @@ mod tests {
         });
         drop(jobs);
         assert!(team.wait(&queue).is_none(), "nothing will be queued any more");
+    }
+
+    #[test]
+    fn where_somebody_else_says_that_a_thread_may_run_it_stays() {
+        // In a thread of its own, which takes its processors along when it ends.
+        let told = thread::spawn(|| {
+            let this = gettid();
+            let usual = sched_getaffinity(None).expect("a thread may ask where it may run");
+            let mut idle = Idle::default();
+            idle.waiting.push(this);
+            idle.send_away(this).expect("a thread may be narrowed down");
+            let sent = idle.woken(this);
+            assert!(idle.waiting.is_empty() && idle.sent_away.is_empty());
+            let Some(sent) = sent else {
+                assert_eq!(usual.count(), 1, "there is nowhere else");
+                return;
+            };
+            // It is narrowed down to the one that it was sent away from.
+            let mut here = usual;
+            (0..CpuSet::MAX_CPU).filter(|cpu| sent.elsewhere.is_set(*cpu)).for_each(|cpu| here.unset(cpu));
+            sched_setaffinity(None, &here).expect("a thread may be narrowed down");
+            sent.comes_back().expect("it asks only");
+            assert_eq!(sched_getaffinity(None), Ok(here));
+            // Left alone it goes everywhere again.
+            sched_setaffinity(None, &sent.elsewhere).expect("a thread may be narrowed down");
+            sent.comes_back().expect("it may go back");
+            assert_eq!(sched_getaffinity(None), Ok(usual));
+        });
+        told.join().expect("it stays where it was told to");
     }
 
     #[test]

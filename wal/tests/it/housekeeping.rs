@@ -176,9 +176,9 @@ fn without_rest_a_roll_removes_one_retired_file_while_more_wait_than_the_pool_ta
 fn the_file_of_an_entry_larger_than_a_segment_is_no_spare() {
     let sim = SimStorage::new(1);
     let mut log = create(&sim, options());
-    add(&mut log, 0..1);
-    append(&mut log, 1..2, 0, 200_000);
-    add(&mut log, 2..5);
+    // The oldest, which the pool would take first.
+    append(&mut log, 0..1, 0, 200_000);
+    add(&mut log, 1..5);
     log.truncate_before(5).unwrap();
     rest(&mut log);
     let spares = files(&sim, "free");
