@@ -85,6 +85,17 @@ pub(crate) fn stored_bytes(input: &[Certified]) -> (u64, u64) {
     (qcs, blocks.sum())
 }
 
+/// QCs on their way at once: as many as the window takes, and of bytes no more than the bound takes.
+const IN_FLIGHT_MAX: usize = 390;
+const IN_FLIGHT_BYTES: u64 = 192 << 20;
+
+/// How many QCs of an input may be on their way at once.
+pub(crate) fn in_flight_of(input: &[Certified]) -> usize {
+    let (qcs, blocks) = stored_bytes(input);
+    let qc_bytes = ((qcs + blocks) / (input.len() as u64).max(1)).max(1);
+    usize::try_from(IN_FLIGHT_BYTES / qc_bytes).unwrap_or(IN_FLIGHT_MAX).clamp(1, IN_FLIGHT_MAX)
+}
+
 /// How many blocks there are.
 pub(crate) fn blocks_in(input: &[Certified]) -> u64 {
     input.iter().map(|(_, blocks)| blocks.len() as u64).sum()
@@ -93,6 +104,23 @@ pub(crate) fn blocks_in(input: &[Certified]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_is_on_its_way_than_the_bound_of_pushes_takes() {
+        let bound = roadbed::Config::default().bounds.push_qc;
+        let of_2m = ChainShape { txs_per_block: 64, tx_bytes: 32 << 10, ..SMALL };
+        for (shape, expected) in [(SMALL, IN_FLIGHT_MAX), (LARGE, 65), (of_2m, 9)] {
+            let mut source = Source::new(4, shape);
+            let unsigned = source.take_unsigned(1).into_iter();
+            let input: Vec<Certified> = unsigned
+                .map(|(qc, blocks)| (Arc::new(qc), blocks.into_iter().map(Arc::new).collect()))
+                .collect();
+            let in_flight = in_flight_of(&input);
+            assert_eq!(in_flight, expected);
+            let (qcs, blocks) = stored_bytes(&input);
+            assert!((qcs + blocks) * in_flight as u64 <= bound.bytes_max && in_flight <= bound.calls_max);
+        }
+    }
 
     #[test]
     fn every_qc_is_valid_and_follows_the_one_before() {

@@ -13,7 +13,7 @@ use roadbed_messages::testing::{TestCommittee, app_hash};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-use crate::input::{Certified, Source};
+use crate::input::{Certified, Source, in_flight_of};
 
 /// Housekeeping is over when nothing was written for so long.
 const QUIET_FOR: Duration = Duration::from_millis(150);
@@ -74,7 +74,8 @@ impl Store {
             store.faults.inject(actor, Fault::Panic);
         }
         // Enough to strike both, and to grow the buffers on the way.
-        store.ingest(&source.take(20), 20).await?;
+        let input = source.take(20);
+        store.ingest(&input, in_flight_of(&input).min(20)).await?;
         if store.faults.outstanding() > 0 {
             bail!("the logs were not restarted");
         }

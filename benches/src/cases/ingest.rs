@@ -7,7 +7,7 @@ use roadbed::{Config, RetentionPolicy, Stats};
 use roadbed_messages::testing::ChainShape;
 
 use crate::bench::{Bench, Measured, Round, Unit, params};
-use crate::input::{Certified, Source, blocks_in, stored_bytes};
+use crate::input::{Source, blocks_in, in_flight_of, stored_bytes};
 use crate::limits::{self, RawFile, write_both};
 use crate::stats;
 use crate::store::{Store, runtime};
@@ -18,9 +18,6 @@ const ROUNDS: [usize; 2] = [3, 7];
 const RAW_BYTES: u64 = 128 << 20;
 /// The largest group that a log writes.
 const GROUP_BYTES_MAX: u64 = 16 << 20;
-/// QCs on their way at once: as many as the window takes, and of bytes no more than the bound takes.
-const IN_FLIGHT_MAX: usize = 390;
-const IN_FLIGHT_BYTES: u64 = 192 << 20;
 
 /// One shape of input.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +73,7 @@ impl Ingest {
 
         // A round that does not count: buffers grow to the size of groups.
         let input = source.take(qcs);
-        runtime.block_on(store.ingest(&input, in_flight_of(&input)?.min(32)))?;
+        runtime.block_on(store.ingest(&input, in_flight_of(&input).min(32)))?;
 
         let (mut rounds, mut needs, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         let (mut sizes, mut in_flight) = ((0, 0), 0);
@@ -86,7 +83,7 @@ impl Ingest {
             let input = source.take(qcs);
             let blocks = blocks_in(&input) as f64;
             sizes = stored_bytes(&input);
-            in_flight = in_flight_of(&input)?;
+            in_flight = in_flight_of(&input);
             let (before, spent_before) = (store.roadbed.stats(), Spent::now());
             let took = runtime.block_on(store.ingest(&input, in_flight))?;
             spent.add(Spent::now().since(&spent_before));
@@ -140,13 +137,6 @@ impl Ingest {
         );
         Ok(Measured { unit: Unit::BlocksPerSecond, limit, params, rounds })
     }
-}
-
-/// How many QCs of an input may be on their way at once.
-fn in_flight_of(input: &[Certified]) -> Result<usize> {
-    let (qcs, blocks) = stored_bytes(input);
-    let qc_bytes = (qcs + blocks) / input.len() as u64;
-    Ok(usize::try_from(IN_FLIGHT_BYTES / qc_bytes.max(1))?.clamp(1, IN_FLIGHT_MAX))
 }
 
 fn mean(bytes: u64, groups: u64) -> u64 {
