@@ -3,8 +3,9 @@
 //! A block that begins with ```` ```sh run ```` is run by bash, which stops at the first command that fails; the blocks of a
 //! document share an empty directory and follow each other. ```` ```sh run cargo ```` needs the checkout, and stands for
 //! examples that other tests run. ```` ```sh skip: … ```` says why it is not run; what it has `make` do exists. There are no
-//! others.
+//! others. A block of Rust has the lines before it that a `Cargo.toml` needs for it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -123,4 +124,68 @@ fn commands_of_every_document_are_run_or_say_why_not_and_then_at_least_exist() {
         }
     }
     assert!(tried >= 10, "{tried}");
+}
+
+/// What stands in the fences that begin with this word.
+fn fenced<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
+    let begin = format!("```{word}\n");
+    text.split(begin.as_str()).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+fn manifest(path: &Path) -> toml::Table {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).parse().unwrap()
+}
+
+/// Whether a path in the program begins with this crate.
+fn names_crate(program: &str, name: &str) -> bool {
+    let path = format!("{}::", name.replace('-', "_"));
+    program.match_indices(&path).any(|(at, _)| {
+        !program[..at].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':')
+    })
+}
+
+#[test]
+fn an_example_stands_beside_the_dependencies_and_features_that_it_needs() {
+    let workspace = manifest(&checkout().join("Cargo.toml"));
+    let known = workspace["workspace"]["dependencies"].as_table().unwrap();
+    for name in ["README.md", "docs/rehearsing.md"] {
+        let text = fs::read_to_string(checkout().join(name)).unwrap();
+        let (listed, programs) = (fenced(&text, "toml"), fenced(&text, "rust"));
+        assert_eq!((listed.len(), programs.len()), (1, 1), "{name}");
+        let listed: toml::Table = listed[0].parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let listed = listed["dependencies"].as_table().unwrap();
+
+        // The documents' tests compile them with crates of the workspace, so there are no others.
+        let used: BTreeSet<&String> = known.keys().filter(|known| names_crate(programs[0], known)).collect();
+        assert_eq!(listed.keys().collect::<BTreeSet<_>>(), used, "{name}: listed and used");
+        for (crate_name, line) in listed {
+            let wanted = &known[crate_name];
+            let field =
+                |of: &toml::Value, key: &str| of.get(key).and_then(|value| value.as_str().map(str::to_owned));
+            let version = |of: &toml::Value| of.as_str().map(str::to_owned).or_else(|| field(of, "version"));
+            let features = |of: &toml::Value| -> BTreeSet<String> {
+                let features =
+                    of.get("features").and_then(toml::Value::as_array).cloned().unwrap_or_default();
+                features.iter().map(|feature| feature.as_str().unwrap().to_owned()).collect()
+            };
+            let Some(path) = field(line, "path") else {
+                assert_eq!(version(line), version(wanted), "{name}: {crate_name}");
+                continue;
+            };
+            let folder = path.strip_prefix("../roadbed/").unwrap_or_else(|| panic!("{name}: {path}"));
+            assert_eq!(Some(folder.to_owned()), field(wanted, "path"), "{name}: {crate_name}");
+            let own = manifest(&checkout().join(folder).join("Cargo.toml"));
+            assert_eq!(own["package"]["name"].as_str(), Some(crate_name.as_str()), "{name}");
+            // A feature brings a module of its name.
+            let there = own.get("features").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+            let imports = programs[0].lines().filter(|line| names_crate(line, crate_name));
+            let words: BTreeSet<&str> =
+                imports.flat_map(|line| line.split(|c: char| !c.is_alphanumeric())).collect();
+            let wanted = there.keys().filter(|feature| words.contains(feature.as_str())).cloned().collect();
+            assert_eq!(features(line), wanted, "{name}: features of {crate_name}");
+        }
+        // What the macro `tokio::main` and its runtime need.
+        let of_tokio = listed["tokio"]["features"].to_string();
+        assert!(of_tokio.contains("\"macros\"") && of_tokio.contains("\"rt\""), "{name}: {of_tokio}");
+    }
 }
