@@ -15,12 +15,31 @@ pub(crate) fn print(
     report: &impl Serialize,
     text: impl FnOnce() -> String,
 ) -> Result<(), NodeError> {
-    let text = if json {
-        serde_json::to_string(report).map_err(|error| NodeError::Failed(format!("the report: {error}")))?
-    } else {
-        text()
-    };
-    output::result(&text).map_err(|error| NodeError::io("write the report", error))
+    show(&rendered(json, report, text)?)
+}
+
+/// What [`print`] prints.
+///
+/// # Errors
+/// When the report has no JSON form.
+pub(crate) fn rendered(
+    json: bool,
+    report: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<String, NodeError> {
+    if json {
+        return serde_json::to_string(report)
+            .map_err(|error| NodeError::Failed(format!("the report: {error}")));
+    }
+    Ok(text())
+}
+
+/// Prints a report that is rendered.
+///
+/// # Errors
+/// When it can't be written; a reader that went away is no failure.
+pub(crate) fn show(text: &str) -> Result<(), NodeError> {
+    output::result(text).map_err(|error| NodeError::io("write the report", error))
 }
 
 /// Damage in a report that gives its own advice at the end.

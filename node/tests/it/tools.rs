@@ -226,6 +226,24 @@ fn what_a_running_node_has_open_can_be_inspected() {
 }
 
 #[test]
+fn a_problem_beside_a_node_that_does_not_pass_ends_with_an_error_and_without_numbers() {
+    let place = Place::with_blocks(2500);
+    fs::remove_file(place.dir().join("blocks").join("00000000000000000001.seg")).unwrap();
+    // As a node holds it.
+    let lock = fs::File::open(place.dir().join("LOCK")).unwrap();
+    lock.lock().unwrap();
+    for flags in [&[][..], &["--json"], &["blocks"]] {
+        let looked = output(&mut tool("inspect", &place.dir(), flags));
+        assert_eq!(code(&looked), 1, "{flags:?}: {}{}", stdout(&looked), stderr(&looked));
+    }
+    let told = stdout(&output(&mut tool("inspect", &place.dir(), &[])));
+    assert!(told.contains("blocks    can't be judged") && told.contains("  problem: "), "{told}");
+    assert!(!told.contains("index 0..0"), "{told}");
+    drop(lock);
+    assert_eq!(code(&output(&mut tool("inspect", &place.dir(), &[]))), 3);
+}
+
+#[test]
 fn damage_in_a_sealed_segment_is_shown_by_inspect_segments_and_the_summary_says_what_it_read() {
     let place = Place::with_blocks(2500);
     let sealed = place.dir().join("blocks").join("00000000000000000001.seg");

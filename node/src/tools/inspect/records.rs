@@ -12,10 +12,10 @@ use roadbed_messages::{
 use roadbed_wal::{Reader, StoredEntry};
 use serde::Serialize;
 
-use super::{Page, STORAGE};
+use super::{Looked, Page, STORAGE};
 use crate::exit::{Code, NodeError};
 use crate::tools::facts::judge;
-use crate::tools::report::{bytes, print};
+use crate::tools::report::{bytes, rendered};
 use crate::tools::store::Store;
 
 pub(super) const QCS_SCHEMA: &str = "roadbed.inspect.qcs/1";
@@ -66,8 +66,8 @@ fn damaged(what: &str, index: u64, error: &impl std::fmt::Display) -> NodeError 
     NodeError::Damaged(format!("{what} {index} can't be decoded: {error}"))
 }
 
-/// Prints a part of the QCs.
-pub(super) fn qcs(store: &Store, page: &Page, json: bool) -> Result<Code, NodeError> {
+/// A part of the QCs.
+pub(super) fn qcs(store: &Store, page: &Page, json: bool) -> Result<Looked, NodeError> {
     let (log, committee) = (reader(store, WalKind::Qcs)?, store.committee()?);
     let from = match page.from {
         Some(number) => log.get_by_key(number)?.map_or(log.range().end, |entry| entry.index),
@@ -89,7 +89,7 @@ pub(super) fn qcs(store: &Store, page: &Page, json: bool) -> Result<Code, NodeEr
         });
     }
     let list = List { schema: QCS_SCHEMA, dir: store.paths.dir.clone(), retained: log.range(), rows };
-    print(json, &list, || {
+    let text = rendered(json, &list, || {
         let mut table = table(["index", "blocks", "road", "signatures", "size"]);
         for QcRow { index, first, next, road_index, signatures, bytes: size } in &list.rows {
             table.add_row([
@@ -102,11 +102,11 @@ pub(super) fn qcs(store: &Store, page: &Page, json: bool) -> Result<Code, NodeEr
         }
         text(&table, &list.retained, list.rows.len(), "QCs")
     })?;
-    Ok(Code::Clean)
+    Ok((text, Code::Clean))
 }
 
-/// Prints a part of the blocks.
-pub(super) fn blocks(store: &Store, page: &Page, json: bool) -> Result<Code, NodeError> {
+/// A part of the blocks.
+pub(super) fn blocks(store: &Store, page: &Page, json: bool) -> Result<Looked, NodeError> {
     let log = reader(store, WalKind::Blocks)?;
     let from = page.from.unwrap_or(log.range().start).max(log.range().start);
     let mut rows = Vec::new();
@@ -124,7 +124,7 @@ pub(super) fn blocks(store: &Store, page: &Page, json: bool) -> Result<Code, Nod
         });
     }
     let list = List { schema: BLOCKS_SCHEMA, dir: store.paths.dir.clone(), retained: log.range(), rows };
-    print(json, &list, || {
+    let text = rendered(json, &list, || {
         let mut table = table(["number", "lane", "lane number", "hash", "txs", "size"]);
         let short = |text: &str| text.chars().take(12).collect::<String>() + "…";
         for BlockRow { number, lane, lane_number, hash, txs, tx_bytes } in &list.rows {
@@ -139,7 +139,7 @@ pub(super) fn blocks(store: &Store, page: &Page, json: bool) -> Result<Code, Nod
         }
         text(&table, &list.retained, list.rows.len(), "blocks")
     })?;
-    Ok(Code::Clean)
+    Ok((text, Code::Clean))
 }
 
 fn table(header: impl IntoIterator<Item = &'static str>) -> Table {
@@ -172,13 +172,13 @@ struct Record {
     qc: FullCommitQc,
 }
 
-/// Prints one block with its QC.
-pub(super) fn record(store: &Store, number: u64, json: bool) -> Result<Code, NodeError> {
+/// One block with its QC.
+pub(super) fn record(store: &Store, number: u64, json: bool) -> Result<Looked, NodeError> {
     let (qcs, blocks, committee) =
         (reader(store, WalKind::Qcs)?, reader(store, WalKind::Blocks)?, store.committee()?);
     let missing = || {
         let Range { start, end } = blocks.range();
-        NodeError::Refused(format!(
+        NodeError::Usage(format!(
             "block {number} is not in {}: it holds blocks {start}..{end}",
             store.paths.dir.display()
         ))
@@ -209,8 +209,8 @@ pub(super) fn record(store: &Store, number: u64, json: bool) -> Result<Code, Nod
         txs: block.payload.txs.iter().map(hex::encode).collect(),
         qc,
     };
-    print(json, &record, || record.text())?;
-    Ok(if record.verified { Code::Clean } else { Code::Corrupt })
+    let text = rendered(json, &record, || record.text())?;
+    Ok((text, if record.verified { Code::Clean } else { Code::Corrupt }))
 }
 
 fn verified(

@@ -8,11 +8,10 @@ use roadbed_messages::api::WalKind;
 use roadbed_wal::{SegmentOrigin, WalError};
 use serde::Serialize;
 
-use super::STORAGE;
+use super::{Looked, STORAGE};
 use crate::exit::{Code, NodeError};
 use crate::tools::meter::Meter;
-use crate::tools::read_only::holder_of;
-use crate::tools::report::{bytes, print, told};
+use crate::tools::report::{bytes, rendered, told};
 use crate::tools::store::Store;
 
 pub(super) const SCHEMA: &str = "roadbed.inspect.segments/1";
@@ -37,8 +36,8 @@ struct Segment {
     damage: Option<String>,
 }
 
-/// Prints the list.
-pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
+/// The list.
+pub(super) fn look(store: &Store, json: bool) -> Result<Looked, NodeError> {
     let mut report = Segments { schema: SCHEMA, dir: store.paths.dir.clone(), segments: Vec::new() };
     for wal in WalKind::BOTH {
         let dir = store.paths.log(wal);
@@ -76,9 +75,8 @@ pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
         }
     }
     let damaged = report.segments.iter().any(|segment| segment.damage.is_some());
-    print(json, &report, || report.text())?;
-    let idle = holder_of(&store.paths.lock()).is_none();
-    Ok(if damaged && idle { Code::Corrupt } else { Code::Clean })
+    let text = rendered(json, &report, || report.text())?;
+    Ok((text, if damaged { Code::Corrupt } else { Code::Clean }))
 }
 
 pub(super) fn origin(origin: SegmentOrigin) -> &'static str {

@@ -8,11 +8,11 @@ use roadbed_messages::api::WalKind;
 use roadbed_wal::Inspected;
 use serde::Serialize;
 
-use super::STORAGE;
+use super::{Looked, STORAGE};
 use crate::exit::{Code, NodeError};
 use crate::tools::facts::{NextStart, judge, log_facts, oldest_qc_end};
 use crate::tools::read_only::holder_of;
-use crate::tools::report::{print, told};
+use crate::tools::report::{rendered, told};
 use crate::tools::store::Store;
 
 pub(super) const SCHEMA: &str = "roadbed.inspect/1";
@@ -57,6 +57,9 @@ struct LogPart {
     torn_bytes: u64,
     clean_close: bool,
     segments: Vec<SegmentPart>,
+    /// Whether the numbers above are known.
+    #[serde(skip)]
+    judged: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,8 +71,8 @@ struct SegmentPart {
     base_index: Option<u64>,
 }
 
-/// Prints the summary.
-pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
+/// The summary.
+pub(super) fn look(store: &Store, json: bool) -> Result<Looked, NodeError> {
     let in_use_by = holder_of(&store.paths.lock());
     let mut problems: Vec<String> = store.committee.as_ref().err().cloned().into_iter().collect();
     let committee = store.committee.as_ref().ok();
@@ -92,6 +95,7 @@ pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
                 part.size_bytes = found.size_bytes;
                 part.torn_bytes = found.torn_bytes;
                 part.clean_close = found.clean_close;
+                part.judged = true;
                 match log_facts(wal, &judged, committee) {
                     Ok(found) => facts.push(found),
                     Err(problem) if committee.is_some() => problems.push(problem),
@@ -125,15 +129,14 @@ pub(super) fn show(store: &Store, json: bool) -> Result<Code, NodeError> {
         read: READ,
         problems,
     };
-    print(json, &inspection, || inspection.text())?;
-    // Beside a writer a tail that is being written looks like damage.
-    let (none, idle) = (inspection.problems.is_empty(), in_use_by.is_none());
+    let text = rendered(json, &inspection, || inspection.text())?;
     let only_committee = inspection.problems.len() == 1 && !store.paths.committee().exists();
-    Ok(match none {
-        false if idle && only_committee => Code::Failure,
-        false if idle => Code::Corrupt,
-        _ => Code::Clean,
-    })
+    let code = match inspection.problems.is_empty() {
+        true => Code::Clean,
+        false if only_committee => Code::Failure,
+        false => Code::Corrupt,
+    };
+    Ok((text, code))
 }
 
 impl SegmentPart {
@@ -171,16 +174,20 @@ impl Inspection {
             None => "  in use    by nobody".to_owned(),
         });
         for (name, log) in [("QCs", &self.qcs), ("blocks", &self.blocks)] {
-            let LogPart { first_index, next_index, size_bytes, torn_bytes, clean_close, segments } = log;
+            let LogPart { first_index, next_index, size_bytes, torn_bytes, clean_close, segments, judged } =
+                log;
             let closed = match (clean_close, torn_bytes) {
                 (true, _) => "closed in order".to_owned(),
                 (false, 0) => "not closed in order".to_owned(),
                 (false, torn) => format!("not closed in order, {torn} torn bytes"),
             };
             let count = segments.len();
-            lines.push(format!(
-                "  {name:<9} index {first_index}..{next_index}, {count} segments, {size_bytes} bytes, {closed}"
-            ));
+            lines.push(match judged {
+                true => format!(
+                    "  {name:<9} index {first_index}..{next_index}, {count} segments, {size_bytes} bytes, {closed}"
+                ),
+                false => format!("  {name:<9} can't be judged: see the problem; {count} segments"),
+            });
             for SegmentPart { file, bytes, origin, base_index, .. } in segments {
                 let header = match (origin, base_index) {
                     (Some(origin), Some(base)) => format!("from index {base} ({origin})"),
@@ -202,8 +209,12 @@ impl Inspection {
         }
         lines.push(format!("  read      {READ}; `inspect DIR segments` and `verify` read every byte"));
         lines.extend(self.problems.iter().map(|problem| format!("  problem: {problem}")));
-        if !self.problems.is_empty() && self.in_use_by.is_none() {
-            lines.push(format!("  next: roadbed verify {}", self.dir.display()));
+        match (self.problems.is_empty(), self.in_use_by) {
+            (true, _) => {}
+            (false, None) => lines.push(format!("  next: roadbed verify {}", self.dir.display())),
+            (false, Some(_)) => {
+                lines.push("  next: look again when the node writes less, or stop it and verify".to_owned());
+            }
         }
         lines.join("\n")
     }
