@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use roadbed::store::{StorePaths, advice};
 use roadbed_messages::api::{Error, StartError, StopReason};
 use roadbed_wal::WalError;
 
@@ -131,7 +132,7 @@ pub(crate) enum NodeError {
         error: Box<Error>,
     },
     /// The operating system refused something.
-    #[error("{doing}: {error}")]
+    #[error("{doing}: {error}{}", advice(error.kind()))]
     Io {
         /// What was being done, with the file or address.
         doing: String,
@@ -156,7 +157,7 @@ pub(crate) enum NodeError {
         dir: PathBuf,
     },
     /// A log refused to be read.
-    #[error("{0}")]
+    #[error("{}{}", .0, log_advice(.0))]
     Log(Box<WalError>),
 }
 
@@ -201,9 +202,12 @@ impl NodeError {
         let dir = dir?;
         // A repair needs the committee to make the marker again; without it nothing but a backup helps.
         let marker_lost = matches!(self, Self::MarkerLost { .. });
-        let repairable = marker_lost && roadbed::store::StorePaths::new(dir).committee().exists();
+        let paths = StorePaths::new(dir);
+        let repairable = marker_lost && paths.committee().exists();
+        // Without the marker nothing is left to repair.
+        let log_lost = matches!(self, Self::Start(StartError::WouldLose { .. })) && paths.marker().exists();
         let dir = dir.display();
-        if repairable || matches!(self, Self::Start(StartError::WouldLose { .. })) {
+        if repairable || log_lost {
             return Some(format!("roadbed repair --dry-run {dir}"));
         }
         match self.code() {
@@ -243,6 +247,13 @@ fn stop_code(reason: &StopReason) -> Code {
         StopReason::Start(error) => start_code(error),
         StopReason::Escalated { .. } | StopReason::StateFailed { .. } => Code::Escalated,
         _ => Code::Failure,
+    }
+}
+
+fn log_advice(error: &WalError) -> &'static str {
+    match error {
+        WalError::Io { kind, .. } => advice(*kind),
+        _ => "",
     }
 }
 

@@ -8,7 +8,7 @@ use roadbed_messages::{BlockNumber, ChainId, Committee};
 use roadbed_wal::{OpenMode, Storage, SyncPoint};
 use serde::{Deserialize, Serialize};
 
-use super::StorePaths;
+use super::{StorePaths, failed};
 
 /// The version of the directory's layout and of the records in the logs.
 const FORMAT: u32 = 1;
@@ -164,8 +164,4 @@ fn read_file(storage: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
     }
     bytes.truncate(offset);
     Ok(bytes)
-}
-
-fn failed(path: &Path, error: &io::Error) -> StartError {
-    StartError::Failed { detail: format!("{}: {error}", path.display()) }
 }

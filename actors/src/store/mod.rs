@@ -8,12 +8,15 @@
 //! ```
 //!
 //! A store is made once: both logs' first segments, then the durable marker. Without a marker, logs that have no
-//! entries are made anew, and logs that have are refused: nobody can say whose they are.
+//! entries are made anew, and logs that have are refused: nobody can say whose they are. So is a committee without its logs,
+//! which is what is left of a store that is lost, and a directory that holds anything else.
 
+mod advice;
 mod marker;
 mod records;
 mod space;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +25,7 @@ use roadbed_messages::{Committee, VerifiedBlock, VerifiedQc};
 use roadbed_wal::{Judged, LockFault, LockGuard, Log, LogOptions, Storage, StreamId, SyncPoint, WalError};
 
 use crate::wal_worker::Record;
+pub use advice::advice;
 pub use marker::{Marker, read_marker, write_committee, write_marker};
 pub use records::{append_block, append_qc};
 pub(crate) use space::SpaceSampler;
@@ -91,9 +95,6 @@ pub fn prepare(
     committee: &Committee,
     options: impl Fn(WalKind) -> LogOptions,
 ) -> Result<StoreLock, StartError> {
-    let failed = |path: &Path, error: &dyn std::fmt::Display| StartError::Failed {
-        detail: format!("{}: {error}", path.display()),
-    };
     // A directory of something else gets nothing, not even a lock; nor does that of another chain.
     identify(&**storage, paths, committee)?;
     storage.create_dir(&paths.dir).map_err(|error| failed(&paths.dir, &error))?;
@@ -108,6 +109,7 @@ pub fn prepare(
             // Both are looked at before either is made.
             let qcs = judge_empty::<VerifiedQc>(storage, paths, options(WalKind::Qcs))?;
             let blocks = judge_empty::<VerifiedBlock>(storage, paths, options(WalKind::Blocks))?;
+            refuse_lost(&**storage, paths)?;
             make_log::<VerifiedQc>(qcs, paths, committee)?;
             make_log::<VerifiedBlock>(blocks, paths, committee)?;
             // The directory may be the one of a start that ended before its entry was durable: that looks the same.
@@ -141,25 +143,60 @@ pub(crate) fn above(dir: &Path) -> &Path {
     dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Refuses a directory that has files, but neither a marker nor only what a store leaves that was not made to the end.
+/// What the storage refused, and what to do about it.
+fn failed(path: &Path, error: &io::Error) -> StartError {
+    StartError::Failed { detail: format!("{}: {error}{}", path.display(), advice(error.kind())) }
+}
+
+/// Refuses a directory without a marker that holds anything but what a store leaves that was not made to the end.
 fn refuse_foreign(storage: &dyn Storage, paths: &StorePaths) -> Result<(), StartError> {
-    let files = storage
-        .list(&paths.dir)
-        .map_err(|error| StartError::Failed { detail: format!("{}: {error}", paths.dir.display()) })?;
-    let files = files.unwrap_or_default();
+    let held = storage.list(&paths.dir).map_err(|error| failed(&paths.dir, &error))?.unwrap_or_default();
+    if held.iter().any(|one| paths.dir.join(&one.name) == paths.marker()) {
+        return Ok(());
+    }
     let ours = |name: &str| {
         let path = paths.dir.join(name);
         let published = [paths.marker(), paths.committee()];
-        path == paths.lock() || published.iter().any(|ours| path == *ours || path == marker::temporary(ours))
+        let kept = [paths.lock(), paths.log(WalKind::Qcs), paths.log(WalKind::Blocks), paths.aside()];
+        kept.contains(&path)
+            || published.iter().any(|ours| path == *ours || path == marker::temporary(ours))
+            // The file system's own: a disk of its own has it from the start.
+            || name == "lost+found"
     };
-    let marked = files.iter().any(|file| paths.dir.join(&file.name) == paths.marker());
-    match files.iter().find(|file| !ours(&file.name)) {
-        Some(file) if !marked => Err(StartError::Foreign {
+    if let Some(other) = held.iter().find(|one| !ours(&one.name)) {
+        return Err(StartError::Foreign {
             path: paths.dir.clone(),
-            detail: format!("it holds {}, and no marker says that it is a store", file.name),
-        }),
-        _ => Ok(()),
+            detail: format!("it holds {}, and no marker says that it is a store", other.name),
+        });
     }
+    Ok(())
+}
+
+/// Refuses a directory without marker and entries that holds a committee but not both logs. A store is made in the order of its
+/// logs, `committee.json`, marker, each durable before the next: so this one was whole, and is lost.
+///
+/// # Errors
+/// Lost, or what the storage says. Nothing was written.
+pub fn refuse_lost(storage: &dyn Storage, paths: &StorePaths) -> Result<(), StartError> {
+    let held = storage.list(&paths.dir).map_err(|error| failed(&paths.dir, &error))?.unwrap_or_default();
+    if !held.iter().any(|one| paths.dir.join(&one.name) == paths.committee()) {
+        return Ok(());
+    }
+    for wal in WalKind::BOTH {
+        let log = paths.log(wal);
+        if roadbed_wal::inspect(storage, &log).map_err(|error| start_error(&log, &error))?.is_empty() {
+            return Err(StartError::WouldLose {
+                detail: format!(
+                    "{} is there, but {} and what was in {} are not: a store was here, and is lost; restore it from a \
+                     backup, or move committee.json away if a new store is wanted",
+                    paths.committee().display(),
+                    paths.marker().display(),
+                    log.display()
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Who holds a lock. Within this process that is another instance, or a thread of an earlier one that hangs.
@@ -227,6 +264,9 @@ pub fn start_error(dir: &Path, error: &WalError) -> StartError {
             detail: format!("it needs format {found}, this program reads up to {supported}"),
         },
         error if error.is_corruption() => StartError::Corrupt { detail: error.to_string() },
+        WalError::Io { kind, .. } => {
+            StartError::Failed { detail: format!("{}: {error}{}", dir.display(), advice(*kind)) }
+        }
         error => StartError::Failed { detail: format!("{}: {error}", dir.display()) },
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn set_aside(storage: &dyn Storage, dir: &Path, aside: &Path, name: &
     // Descending: the record of the end, then the newest segment first. What a crash half-way leaves is a log that ends
     // earlier, not a damaged one, and the next call moves the rest.
     files.sort_unstable_by(|one, other| other.name.cmp(&one.name));
-    for file in files {
+    for file in files.into_iter().filter(|one| one.is_file) {
         if file.name != "LOCK" {
             let (from, to) = (dir.join(&file.name), target.join(&file.name));
             storage.rename(&from, &to).map_err(|error| io("rename", &from, error))?;

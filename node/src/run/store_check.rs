@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use roadbed::state::core::reconcile::reconcile;
-use roadbed::store::{StorePaths, log_options, read_marker};
+use roadbed::store::{StorePaths, identify, log_options, read_marker, refuse_lost};
 use roadbed_messages::api::WalKind;
 use roadbed_messages::{Block, FullCommitQc, codec, testing};
 use roadbed_wal::Judged;
@@ -36,7 +36,8 @@ pub(crate) fn check(dir: &Path, plan: &Plan, accept_lost_qcs: bool) -> Result<()
                 return Err(NodeError::MarkerLost { dir: dir.to_path_buf(), log: paths.log(wal) });
             }
         }
-        return Ok(());
+        identify(&storage, &paths, committee)?;
+        return Ok(refuse_lost(&storage, &paths)?);
     };
     if marker.chain != committee.chain_id() {
         let members = read_committee(&paths, &marker).ok().map(|committee| committee.len());

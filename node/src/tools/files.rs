@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use roadbed_wal::{FileSystem, Storage};
+
 use crate::exit::NodeError;
 
 /// What the system says of a path.
@@ -20,6 +22,15 @@ pub(crate) fn real(path: &Path) -> PathBuf {
         Some(real.join(rest))
     });
     found.unwrap_or(path)
+}
+
+/// The names of the files in a directory; none where there is no directory.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, NodeError> {
+    let found = FileSystem.list(dir).map_err(failed(dir))?.unwrap_or_default();
+    Ok(found.into_iter().filter(|one| one.is_file).map(|one| one.name).collect())
 }
 
 /// Removes a file, if it is there.

@@ -145,3 +145,24 @@ pub(crate) fn holder_of(path: &Path) -> Option<u32> {
         if found == inode { process.parse().ok() } else { None }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roadbed::store::{log_options, prepare};
+    use roadbed_messages::testing;
+
+    #[test]
+    fn a_start_on_a_disk_that_takes_no_writes_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let committee = testing::committee(1, 4).committee;
+        let storage: Arc<dyn Storage> = Arc::new(ReadOnly { locks: true });
+        let paths = StorePaths::new(dir.path().join("data"));
+        let error = prepare(&storage, &paths, &committee, |wal| log_options(&committee, wal)).unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.contains("data: read-only") && told.contains("; mount it for writing, or choose"),
+            "{told}"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use roadbed::store::{Marker, StorePaths, read_marker};
+use roadbed::store::{Marker, StorePaths, read_marker, refuse_lost};
 use roadbed_messages::Committee;
 use roadbed_messages::api::WalKind;
 use roadbed_wal::{LogOptions, StreamId};
@@ -34,7 +34,7 @@ impl Store {
         match fs::metadata(dir) {
             Ok(found) if found.is_dir() => {}
             Ok(_) => return Err(NodeError::Usage(format!("{} is not a directory", dir.display()))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Err(NodeError::Usage(format!(
                     "{} does not exist: give the directory that `roadbed run --dir` was given",
                     dir.display()
@@ -72,6 +72,7 @@ fn find_marker(paths: &StorePaths) -> Result<Marker, NodeError> {
             return Err(NodeError::MarkerLost { dir: paths.dir.clone(), log: paths.log(wal) });
         }
     }
+    refuse_lost(&ReadOnly { locks: false }, paths)?;
     if paths.lock().exists() || WalKind::BOTH.iter().any(|wal| paths.log(*wal).exists()) {
         return Err(NodeError::Unfinished { dir: paths.dir.clone() });
     }

@@ -104,6 +104,57 @@ async fn a_directory_of_something_else_gets_nothing_not_even_a_lock() {
 }
 
 #[tokio::test]
+async fn a_directory_that_holds_only_directories_or_links_of_something_else_gets_nothing_either() {
+    let fixture = Fixture::new(3, 4, 1);
+    for link in [false, true] {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let theirs = dir.path().join("chapters");
+        if link {
+            std::os::unix::fs::symlink(elsewhere.path(), &theirs).unwrap();
+        } else {
+            fs::create_dir(&theirs).unwrap();
+            fs::write(theirs.join("one.tex"), b"mine").unwrap();
+        }
+        let error = refused(&fixture, dir.path()).await;
+        assert!(
+            matches!(&error, StartError::Foreign { path, detail } if path == dir.path() && detail.contains("chapters")),
+            "{error:?}"
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn directories_that_a_store_or_its_file_system_makes_are_not_something_else() {
+    let fixture = Fixture::new(3, 4, 1);
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["qcs", "blocks", "aside", "lost+found"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    start(&fixture, dir.path(), settings()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_committee_whose_store_is_lost_is_refused_and_once_moved_away_a_new_store_is_made() {
+    for gone in [&["qcs", "blocks"][..], &["qcs"], &["blocks"]] {
+        let (fixture, dir) = (Fixture::new(12, 4, 2), tempfile::tempdir().unwrap());
+        Craft::new_store(dir.path(), &fixture);
+        fs::remove_file(dir.path().join("STORE")).unwrap();
+        for name in gone {
+            fs::remove_dir_all(dir.path().join(name)).unwrap();
+        }
+        let error = refused(&fixture, dir.path()).await;
+        assert!(
+            matches!(&error, StartError::WouldLose { detail }
+                if detail.contains("is lost") && detail.contains("move committee.json away")),
+            "{error:?}"
+        );
+        fs::remove_file(dir.path().join("committee.json")).unwrap();
+        start(&fixture, dir.path(), settings()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn files_of_the_operator_beside_a_store_do_no_harm() {
     let (fixture, dir) = stored(Fixture::new(4, 4, 2)).await;
     fs::write(dir.path().join("NOTES"), b"do not delete").unwrap();

@@ -251,8 +251,10 @@ impl Facts {
     }
 }
 
+/// The files in a directory; nothing else in it is a log's.
 pub(crate) fn list(storage: &dyn Storage, dir: &Path) -> Result<Option<Vec<Listed>>, WalError> {
-    storage.list(dir).map_err(|error| WalError::io("list the directory", dir, None, &error))
+    let listed = storage.list(dir).map_err(|error| WalError::io("list the directory", dir, None, &error))?;
+    Ok(listed.map(|found| found.into_iter().filter(|one| one.is_file).collect()))
 }
 
 pub(crate) fn sync_dir(storage: &dyn Storage, dir: &Path, point: SyncPoint) -> Result<(), WalError> {

@@ -163,11 +163,15 @@ impl Storage for SimStorage {
         let Some(content) = machine.disk.dirs.get(dir) else {
             return Ok(None);
         };
-        let listed = |(name, inode): (&String, &usize)| Listed {
+        let file = |(name, inode): (&String, &usize)| Listed {
             name: name.clone(),
             bytes: machine.disk.inodes[*inode].cached.len() as u64,
+            is_file: true,
         };
-        Ok(Some(content.current.iter().map(listed).collect()))
+        let below = machine.disk.dirs.keys().filter(|path| path.parent() == Some(dir));
+        let below = below.filter_map(|path| path.file_name()?.to_str());
+        let below = below.map(|name| Listed { name: name.to_owned(), bytes: 0, is_file: false });
+        Ok(Some(content.current.iter().map(file).chain(below).collect()))
     }
 
     fn sync_dir(&self, dir: &Path, point: SyncPoint) -> io::Result<()> {

@@ -59,10 +59,15 @@ impl Storage for FileSystem {
         let mut listed = Vec::new();
         for entry in entries {
             let entry = entry?;
-            let metadata = entry.metadata()?;
-            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
-                listed.push(Listed { name, bytes: metadata.len() });
-            }
+            // What is renamed or removed meanwhile is not there.
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let name = entry.file_name();
+            let is_file = metadata.is_file() && name.to_str().is_some();
+            let bytes = if is_file { metadata.len() } else { 0 };
+            listed.push(Listed { name: name.to_string_lossy().into_owned(), bytes, is_file });
         }
         Ok(Some(listed))
     }
@@ -261,6 +266,29 @@ mod tests {
         std::fs::write(&b, b"b").unwrap();
         assert_eq!(FileSystem.rename(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&b).unwrap(), b"b");
+    }
+
+    #[test]
+    fn a_listing_has_everything_and_says_what_is_a_file() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        assert_eq!(FileSystem.list(&path("none")).unwrap(), None);
+        std::fs::write(path("a file"), b"abc").unwrap();
+        std::fs::create_dir(path("below")).unwrap();
+        std::fs::write(path("below/inner"), b"").unwrap();
+        std::os::unix::fs::symlink(path("a file"), path("link")).unwrap();
+        std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"odd\xff")), b"").unwrap();
+        let mut found = FileSystem.list(dir.path()).unwrap().unwrap();
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        let listed = |name: &str, bytes, is_file| Listed { name: name.to_owned(), bytes, is_file };
+        let expected = [
+            listed("a file", 3, true),
+            listed("below", 0, false),
+            listed("link", 0, false),
+            listed("odd\u{fffd}", 0, false),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -88,13 +88,16 @@ pub enum OpenMode {
     CreateNew,
 }
 
-/// A file or directory in a listing.
+/// What a directory holds under one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// Its name without the directory.
     pub name: String,
-    /// Its length in bytes.
+    /// Its length in bytes, if it is a file.
     pub bytes: u64,
+    /// Whether it is a file that can be opened under this name; else it is a directory, a link, a device, or the name is
+    /// no text.
+    pub is_file: bool,
 }
 
 /// Why a lock was not got.
@@ -168,7 +171,7 @@ pub trait Storage: Send + Sync + Debug {
     /// What the storage says.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// The files in a directory; `None` where there is no directory.
+    /// Everything in a directory; `None` where there is no directory.
     ///
     /// # Errors
     /// What the storage says.

@@ -111,3 +111,13 @@ fn a_full_disk_refuses_growth_and_takes_it_again_when_there_is_room() {
     sim.set_capacity_bytes(None);
     grown.write_at(b"x", 1000, POINT).unwrap();
 }
+
+#[test]
+fn a_listing_has_directories_and_says_that_they_are_no_files() {
+    let sim = disk();
+    file(&sim, "f").write_at(&[1; 3], 0, POINT).unwrap();
+    sim.create_dir(&Path::new(DIR).join("below/deeper")).unwrap();
+    let found = sim.list(Path::new(DIR)).unwrap().unwrap();
+    let found: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.bytes, one.is_file)).collect();
+    assert_eq!(found, [("f", 3, true), ("below", 0, false)]);
+}

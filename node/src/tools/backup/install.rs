@@ -8,7 +8,7 @@ use roadbed_wal::{FileSystem, Storage};
 use super::Backup;
 use super::manifest::{MANIFEST, Manifest};
 use crate::exit::NodeError;
-use crate::tools::files::{failed, link, remove, sync, write_durably};
+use crate::tools::files::{failed, link, names, remove, sync, write_durably};
 
 impl Backup<'_> {
     /// Puts what is whole in `next` in the place of what the backup held. May be done again from the start at any time.
@@ -22,11 +22,11 @@ impl Backup<'_> {
         for wal in WalKind::BOTH {
             let (from, to) = (self.next.log(wal), self.dest.log(wal));
             FileSystem.create_dir(&to).map_err(failed(&to))?;
-            for old in FileSystem.list(&to).map_err(failed(&to))?.unwrap_or_default() {
-                remove(&to.join(&old.name))?;
+            for old in names(&to)? {
+                remove(&to.join(old))?;
             }
-            for new in FileSystem.list(&from).map_err(failed(&from))?.unwrap_or_default() {
-                link(&from.join(&new.name), &to.join(&new.name))?;
+            for new in names(&from)? {
+                link(&from.join(&new), &to.join(&new))?;
             }
             sync(&to)?;
         }

@@ -13,7 +13,7 @@ use super::manifest::Segment;
 use super::{Backup, STORAGE};
 use crate::exit::NodeError;
 use crate::output;
-use crate::tools::files::{failed, link, remove, sync, write_durably};
+use crate::tools::files::{failed, link, names, remove, sync, write_durably};
 use crate::tools::meter::Meter;
 use crate::tools::mutate::{Extent, Seen};
 
@@ -85,9 +85,9 @@ impl Backup<'_> {
             if !missing.is_empty() || !self.copy(wal, last, &mut meter)? {
                 continue;
             }
-            for file in FileSystem.list(&dir).map_err(failed(&dir))?.unwrap_or_default() {
-                let path = dir.join(&file.name);
-                let place = Path::new(wal.name()).join(&file.name);
+            for name in names(&dir)? {
+                let path = dir.join(&name);
+                let place = Path::new(wal.name()).join(&name);
                 if !segments.iter().any(|one| Self::place(wal, one) == place) {
                     remove(&path)?;
                     self.staged.remove(&place);

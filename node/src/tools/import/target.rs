@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use roadbed::store::{
-    StoreLock, StorePaths, append_block, append_qc, identify, log_options, prepare, read_marker,
+    StoreLock, StorePaths, append_block, append_qc, identify, log_options, prepare, read_marker, refuse_lost,
 };
 use roadbed_messages::api::WalKind;
 use roadbed_messages::{BlockNumber, Committee, VerifiedBlock, VerifiedQc};
@@ -50,6 +50,9 @@ impl Target {
             }
         }
         identify(&storage, &paths, committee)?;
+        if !marked {
+            refuse_lost(&storage, &paths)?;
+        }
         let _held = lock(&paths)?;
         let (qcs, blocks) = (judge_one(WalKind::Qcs)?, judge_one(WalKind::Blocks)?);
         let (qcs, blocks) = (qcs.facts(), blocks.facts());
