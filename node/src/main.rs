@@ -34,6 +34,10 @@ fn main() -> ExitCode {
         }
     };
     logging::install(cli.log_format);
+    if matches!(cli.command, Command::Run(_) | Command::Config(_)) {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        settings::unknown_variables(names).iter().for_each(|told| output::note(told));
+    }
     let json = cli.command.json() && !matches!(cli.command, Command::Run(_));
     let (outcome, dir) = match &cli.command {
         Command::Run(args) => {

@@ -3,10 +3,12 @@
 //! The file's keys are the flags' long names with `_` for `-`. Its values become the defaults of the flags, so that each is
 //! parsed, checked and overridden as a flag is, by the same code.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use roadbed::store::advice;
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -93,12 +95,50 @@ fn named_file(words: &[std::ffi::OsString]) -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<Table, NodeError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| NodeError::Usage(format!("--config {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        NodeError::Usage(format!("--config {}: {error}{}", path.display(), unread(path, &error)))
+    })?;
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
         NodeError::Usage(format!("{}:{line}: {}", path.display(), error.message()))
     })
+}
+
+/// What to do about a file that can't be read.
+fn unread(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("; `roadbed config show > {}` writes one with the defaults", path.display())
+        }
+        kind => advice(kind).to_owned(),
+    }
+}
+
+/// What to say of variables that look like settings, and are none: a slip in a name would change nothing, in silence.
+pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let command = Cli::command();
+    let commands = std::iter::once(&command).chain(command.get_subcommands());
+    let known: Vec<String> = commands
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()))
+        .collect();
+    let unknown = names.filter(|name| name.starts_with("ROADBED_") && !known.contains(name));
+    unknown
+        .map(|name| format!("{name} is set, but there is no such setting: {}", hint(&known, &name)))
+        .collect()
+}
+
+/// The name that was meant, as far as it can be told.
+fn hint(known: &[String], name: &str) -> String {
+    let near = known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.trim_start_matches("ROADBED_").len().div_ceil(2));
+    match near {
+        Some((_, name)) => format!("did you mean {name}?"),
+        None => "`roadbed config show` prints all that there are".to_owned(),
+    }
 }
 
 /// Makes the file's values the defaults of `run` and of `config`'s commands.
@@ -108,16 +148,11 @@ fn with_defaults(command: clap::Command, path: &Path, keys: &Table) -> Result<cl
     let mut values = Vec::new();
     for (key, value) in keys {
         if !known.contains(key) {
-            let near = known
-                .iter()
-                .map(|name| (strsim::damerau_levenshtein(name, key), name))
-                .min()
-                .filter(|(distance, name)| *distance <= name.len().div_ceil(2));
-            let hint = match near {
-                Some((_, name)) => format!("did you mean {name}?"),
-                None => "`roadbed config show` prints all that there are".to_owned(),
-            };
-            return Err(NodeError::Usage(format!("{}: there is no setting {key}: {hint}", path.display())));
+            return Err(NodeError::Usage(format!(
+                "{}: there is no setting {key}: {}",
+                path.display(),
+                hint(&known, key)
+            )));
         }
         let text = match value {
             Value::String(text) => text.clone(),

@@ -17,6 +17,7 @@ use super::history::History;
 use super::view::{ACTORS, View, merged};
 
 const EVERY: Duration = Duration::from_secs(1);
+const EVENT_STREAM: &str = "text/event-stream";
 /// The name of the events' format.
 const SCHEMA: &str = "roadbed.event/1";
 
@@ -62,8 +63,13 @@ pub(super) async fn stream(events: Data<Events>) -> HttpResponse {
         Some((Ok(frame("event: now", &event)), newest))
     });
     HttpResponse::Ok()
-        .content_type("text/event-stream")
+        .content_type(EVENT_STREAM)
         .streaming(futures_util::StreamExt::chain(first, Box::pin(rest)))
+}
+
+/// What a HEAD is answered: the stream would never end.
+pub(super) async fn head() -> HttpResponse {
+    HttpResponse::Ok().content_type(EVENT_STREAM).finish()
 }
 
 fn frame(head: &str, data: &str) -> Bytes {

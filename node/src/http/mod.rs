@@ -24,8 +24,8 @@ use std::thread::{self, JoinHandle};
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::header;
-use actix_web::web::{Data, get};
-use actix_web::{App, HttpResponse, HttpServer, middleware};
+use actix_web::web::{Data, get, head, route};
+use actix_web::{App, HttpResponse, HttpServer, Route, guard, middleware};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 use roadbed::Roadbed;
@@ -44,6 +44,7 @@ const POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none
 /// The running server. It ends when this is dropped.
 pub(crate) struct Http {
     view: Arc<View>,
+    addr: SocketAddr,
     server: ServerHandle,
     thread: Option<JoinHandle<()>>,
 }
@@ -72,17 +73,18 @@ impl Http {
             .map_err(refused)?;
         let ended = || refused(io::Error::other("its thread has ended"));
         let server = server.await.map_err(|_| ended())?.map_err(refused)?;
+        Ok(Some(Self { view, addr, server, thread: Some(thread) }))
+    }
+
+    /// From now on this data layer is shown; says where.
+    pub(crate) fn show(&self, roadbed: &Roadbed) {
+        // There is one for each run.
+        let _ = self.view.roadbed.set(roadbed.clone());
+        let addr = self.addr;
         output::note(&format!("live page: http://{addr}/  metrics: http://{addr}/metrics"));
         if !addr.ip().is_loopback() {
             output::note("anybody who can reach this address can read what the node does");
         }
-        Ok(Some(Self { view, server, thread: Some(thread) }))
-    }
-
-    /// From now on this data layer is shown.
-    pub(crate) fn show(&self, roadbed: &Roadbed) {
-        // There is one for each run.
-        let _ = self.view.roadbed.set(roadbed.clone());
     }
 }
 
@@ -142,11 +144,12 @@ fn serve(listener: TcpListener, view: Arc<View>, started: oneshot::Sender<io::Re
                 .route("/uPlot.css", asset("text/css", include_bytes!("page/uPlot.min.css")))
                 .route("/uPlot.LICENSE", asset("text/plain", include_bytes!("page/uPlot.LICENSE")))
                 .route("/favicon.svg", asset("image/svg+xml", include_bytes!("page/favicon.svg")))
-                .route("/metrics", get().to(metrics))
-                .route("/livez", get().to(livez))
-                .route("/readyz", get().to(readyz))
-                .route("/api/v1/status", get().to(status))
+                .route("/metrics", read().to(metrics))
+                .route("/livez", read().to(livez))
+                .route("/readyz", read().to(readyz))
+                .route("/api/v1/status", read().to(status))
                 .route("/events", get().to(events::stream))
+                .route("/events", head().to(events::head))
         };
         let server = HttpServer::new(app).workers(1).disable_signals().listen(listener);
         let server = match server {
@@ -165,8 +168,13 @@ fn serve(listener: TcpListener, view: Arc<View>, started: oneshot::Sender<io::Re
     }
 }
 
-fn asset(content_type: &'static str, bytes: &'static [u8]) -> actix_web::Route {
-    get().to(move || async move { HttpResponse::Ok().content_type(content_type).body(bytes) })
+/// GET, and HEAD, to which the server answers the same without the body.
+fn read() -> Route {
+    route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+fn asset(content_type: &'static str, bytes: &'static [u8]) -> Route {
+    read().to(move || async move { HttpResponse::Ok().content_type(content_type).body(bytes) })
 }
 
 async fn metrics(view: Data<View>) -> HttpResponse {

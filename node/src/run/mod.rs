@@ -369,6 +369,9 @@ impl<'a> Run<'a> {
             Err(error) if outcome.is_ok() => Some(error.to_string()),
             _ => None,
         };
+        if let Err(error) = &report {
+            self.summary.set_health(RunState::Stopped.name(), &[error.to_string()]);
+        }
         self.summary.result = code.name();
         self.summary.stop_reason = match (&outcome, not_durable) {
             (_, Some(not_durable)) => not_durable,
@@ -377,6 +380,8 @@ impl<'a> Run<'a> {
         };
         let text = if self.args.json { self.summary.json() } else { self.summary.text() };
         output::result(&text).map_err(|error| NodeError::io("write the summary", error))?;
-        outcome.map(|_| code)
+        outcome?;
+        report.map_err(|error| NodeError::request("shut down", error))?;
+        Ok(code)
     }
 }

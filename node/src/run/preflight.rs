@@ -20,10 +20,15 @@ use crate::tools::files::real;
 /// # Errors
 /// Which flag, why, and what to write instead.
 pub(crate) fn check(args: &RunArgs) -> Result<(), NodeError> {
-    if !args.in_memory && args.dir.exists() && !args.dir.is_dir() {
+    let there = args.dir.ancestors().find(|path| path.exists());
+    if let Some(there) = there
+        && !args.in_memory
+        && !there.is_dir()
+    {
         return Err(NodeError::Usage(format!(
-            "--dir {}: it is not a directory; choose another one",
-            args.dir.display()
+            "--dir {}: {} is not a directory; choose another one",
+            args.dir.display(),
+            there.display()
         )));
     }
     if let Some(ack_log) = &args.ack_log {

@@ -44,6 +44,23 @@ fn every_exit_code_is_reached() {
 }
 
 #[test]
+fn a_worker_that_fails_for_good_in_the_stop_is_told_as_one_in_the_run() {
+    let place = Place::with_blocks(20);
+    // What is written when the log is closed can't be.
+    let end = place.dir().join("qcs/END");
+    fs::remove_file(&end).unwrap();
+    fs::create_dir(&end).unwrap();
+    let ended = output(place.run().args(["--blocks", "20"]));
+    assert_eq!(code(&ended), 8, "{}", stderr(&ended));
+    let report = last_line(&stdout(&ended));
+    assert_eq!((text(&report, "result"), text(&report, "state")), ("escalated", "stopped"));
+    assert!(report["reasons"][0].as_str().unwrap().contains("qc_wal failed for good"), "{report}");
+    let told = stderr(&ended);
+    assert!(told.contains("; move away the directory that is where a file belongs"), "{told}");
+    assert!(told.contains(&format!("next: roadbed inspect {}", place.dir().display())), "{told}");
+}
+
+#[test]
 fn a_worker_that_fails_for_good_ends_a_run_with_its_code() {
     let place = Place::new();
     let mut node = Running::start(place.run_acked().arg("--rehearse").stdin(Stdio::piped()));

@@ -246,6 +246,126 @@ fn a_lost_qc_log_is_refused_until_the_loss_is_accepted() {
     summary(verify(&place).args(["--deep", "--json"]), 0);
 }
 
+#[test]
+fn a_directory_of_directories_is_no_store_and_nothing_is_put_into_it() {
+    let place = Place::new();
+    fs::create_dir_all(place.dir().join("sub")).unwrap();
+    fs::write(place.dir().join("sub/f"), "hi").unwrap();
+    let check = output(roadbed().args(["config", "check", "--dir"]).arg(place.dir()));
+    assert_eq!(code(&check), 7, "{}", stderr(&check));
+    let error = refused(&place, &[], 7);
+    assert!(error.contains("it holds sub, and no marker says that it is a store"), "{error}");
+    assert_eq!(snapshot(&place.dir()).keys().collect::<Vec<_>>(), [&place.dir().join("sub/f")]);
+}
+
+#[test]
+fn a_store_of_which_only_the_committee_is_left_is_not_made_anew_in_silence() {
+    let archived = Place::with_blocks(20);
+    let archive = archived.path("archive");
+    let exported = output(roadbed().arg("export").arg(archived.dir()).arg("--archive").arg(&archive));
+    assert_eq!(code(&exported), 0, "{}", stderr(&exported));
+    for lock in [true, false] {
+        let place = Place::with_blocks(20);
+        fs::remove_file(place.dir().join("STORE")).unwrap();
+        for wal in ["qcs", "blocks"] {
+            fs::remove_dir_all(place.dir().join(wal)).unwrap();
+        }
+        if !lock {
+            fs::remove_file(place.dir().join("LOCK")).unwrap();
+        }
+        let before = snapshot(&place.dir());
+        let mut import = roadbed();
+        import.arg("import").arg(place.dir()).arg(&archive);
+        let mut rehearsed = roadbed();
+        rehearsed.arg("import").arg(place.dir()).arg(&archive).arg("--dry-run");
+        for command in [place.run(), verify(&place), inspect(&place), import, rehearsed].iter_mut() {
+            let output = output(command);
+            let told = stderr(&output);
+            assert_eq!(code(&output), 7, "{command:?}: {told}");
+            assert!(told.contains("a store was here, and is lost; restore it from a backup"), "{told}");
+            assert!(told.contains("move committee.json away if a new store is wanted"), "{told}");
+            assert!(!told.contains("next: roadbed repair"), "{told}");
+        }
+        assert!(before == snapshot(&place.dir()));
+        fs::rename(place.dir().join("committee.json"), place.path("kept")).unwrap();
+        summary(place.run().args(["--blocks", "10"]), 0);
+    }
+}
+
+#[test]
+fn what_is_in_the_way_or_missing_is_told_with_what_to_do() {
+    let place = Place::with_blocks(20);
+    let file = place.path("file");
+    fs::write(&file, "").unwrap();
+    let below = file.join("x");
+    let (file, below, nowhere) = (file.to_str().unwrap(), below.to_str().unwrap(), place.path("nowhere"));
+    let nowhere = nowhere.to_str().unwrap();
+
+    let error = refused(&place, &["--dir", below], 2);
+    assert!(
+        error.contains(&format!("--dir {below}: {file} is not a directory; choose another one")),
+        "{error}"
+    );
+    for name in ["verify", "inspect"] {
+        let output = output(roadbed().arg(name).arg(below));
+        assert_eq!(code(&output), 2, "{}", stderr(&output));
+        assert!(stderr(&output).contains("give the directory that"), "{}", stderr(&output));
+    }
+    let error = refused(&place, &["--config", nowhere], 2);
+    assert!(error.contains(&format!("`roadbed config show > {nowhere}` writes one")), "{error}");
+    let import = output(roadbed().arg("import").arg(place.path("new")).arg(nowhere));
+    assert_eq!(code(&import), 2, "{}", stderr(&import));
+    assert!(stderr(&import).contains("give a file that `roadbed export` wrote"), "{}", stderr(&import));
+    let record = output(inspect(&place).args(["record", "99999"]));
+    assert_eq!(code(&record), 2, "{}", stderr(&record));
+    assert!(stderr(&record).contains("it holds blocks 0..20"), "{}", stderr(&record));
+
+    fs::remove_file(place.dir().join("LOCK")).unwrap();
+    fs::create_dir(place.dir().join("LOCK")).unwrap();
+    let error = refused(&place, &[], 1);
+    assert!(error.contains("LOCK: Is a directory") && error.contains("; move away the directory"), "{error}");
+    fs::remove_dir(place.dir().join("LOCK")).unwrap();
+    fs::remove_dir_all(place.dir().join("qcs")).unwrap();
+    fs::write(place.dir().join("qcs"), "").unwrap();
+    let error = refused(&place, &[], 1);
+    assert!(error.contains("qcs: Not a directory") && error.contains("; move away the file"), "{error}");
+}
+
+#[test]
+fn a_start_that_is_refused_shows_no_page() {
+    let place = Place::with_blocks(20);
+    fs::remove_file(place.dir().join("LOCK")).unwrap();
+    fs::create_dir(place.dir().join("LOCK")).unwrap();
+    let error = refused(&place, &["--listen", "127.0.0.1:0"], 1);
+    assert!(!error.contains("live page"), "{error}");
+    fs::remove_dir(place.dir().join("LOCK")).unwrap();
+    let output = output(place.run().args(["--listen", "127.0.0.1:0", "--blocks", "10"]));
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("live page: http://127.0.0.1:"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_slip_in_the_name_of_a_variable_is_told_and_refuses_nothing() {
+    let place = Place::new();
+    let told = |command: &mut std::process::Command| {
+        let output = output(command);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        stderr(&output)
+    };
+    let error = told(place.run().args(["--blocks", "10"]).env("ROADBED_RTAE", "5"));
+    assert!(
+        error.contains("ROADBED_RTAE is set, but there is no such setting: did you mean ROADBED_RATE?"),
+        "{error}"
+    );
+    let error =
+        told(roadbed().args(["config", "check"]).arg("--dir").arg(place.dir()).env("ROADBED_RTAE", "5"));
+    assert!(error.contains("did you mean ROADBED_RATE?"), "{error}");
+    let mut known = place.run();
+    known.args(["--blocks", "10"]).env("ROADBED_LOG_FORMAT", "text").env("ROADBED_SEED", "1");
+    let error = told(known.env("ROADBED_TXS", "8").env("ROADBED_JSON", "true"));
+    assert!(!error.contains("no such setting"), "{error}");
+}
+
 fn verify(place: &Place) -> std::process::Command {
     let mut command = roadbed();
     command.arg("verify").arg(place.dir());

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::node::{Node, command};
+use crate::node::{Node, ask, command};
 use crate::tools::until;
 
 fn refused(command: &mut Command) -> (Option<i32>, String) {
@@ -36,6 +36,16 @@ fn a_healthy_node_says_so_everywhere() {
     assert!(node.get("/metrics").1.contains("roadbed_state{state=\"running\"} 1"));
     let names: Vec<String> = node.events().take(3).map(|(name, _)| name).collect();
     assert_eq!(names, ["history", "now", "now"]);
+}
+
+#[test]
+fn a_head_is_answered_as_a_get_without_the_body() {
+    let node = Node::start();
+    until("readiness", || (node.get("/readyz").0 == 200).then_some(()));
+    for path in ["/", "/page.js", "/metrics", "/livez", "/readyz", "/api/v1/status", "/events"] {
+        assert_eq!(ask(&node.addr, "HEAD", path), (200, String::new()), "{path}");
+    }
+    assert_eq!(ask(&node.addr, "HEAD", "/nowhere").0, 404);
 }
 
 #[test]

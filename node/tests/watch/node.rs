@@ -121,8 +121,12 @@ impl Drop for Node {
 
 /// The status and the body of an answer.
 pub(crate) fn get(addr: &str, path: &str) -> (u16, String) {
+    ask(addr, "GET", path)
+}
+
+pub(crate) fn ask(addr: &str, method: &str, path: &str) -> (u16, String) {
     let mut socket = TcpStream::connect(addr).unwrap();
-    write!(socket, "GET {path} HTTP/1.0\r\nHost: {addr}\r\n\r\n").unwrap();
+    write!(socket, "{method} {path} HTTP/1.0\r\nHost: {addr}\r\n\r\n").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -1,7 +1,7 @@
 //! Where an import's records come from: an archive, or JSON lines from a file or from standard input.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
 
@@ -38,7 +38,13 @@ impl Source {
         let mut lines: Box<dyn BufRead> = if path == Path::new("-") {
             Box::new(BufReader::new(std::io::stdin()))
         } else {
-            Box::new(BufReader::new(File::open(path).map_err(failed)?))
+            Box::new(BufReader::new(File::open(path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NodeError::Usage(format!(
+                    "{} does not exist: give a file that `roadbed export` wrote",
+                    path.display()
+                )),
+                _ => failed(error),
+            })?))
         };
         let stdin = path == Path::new("-");
         let name = if stdin { "standard input".to_owned() } else { path.display().to_string() };
