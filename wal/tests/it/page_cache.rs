@@ -91,10 +91,15 @@ fn what_the_disk_shows_too_is_damage() {
 fn an_error_of_the_disk_is_told_at_once() {
     for (way, _, ask) in WAYS {
         let (sim, log) = log();
-        let reader = log.reader();
-        sim.fail(Fault::eio(Op::Read));
-        let error = ask(&reader).unwrap_err();
-        assert!(matches!(error, WalError::Io { .. }), "{way}: {error}");
-        ask(&reader).unwrap_or_else(|error| panic!("{way} after the error: {error}"));
+        sim.record_calls();
+        ask(&log.reader()).unwrap();
+        let reads = sim.calls().iter().filter(|call| call.op == Op::Read).count() as u64;
+        assert!(reads > 0, "{way}");
+        for nth in 1..=reads {
+            sim.fail(Fault::eio(Op::Read).nth(nth));
+            let error = ask(&log.reader()).unwrap_err();
+            assert!(matches!(error, WalError::Io { .. }), "{way}, read {nth}: {error}");
+            ask(&log.reader()).unwrap_or_else(|error| panic!("{way} after read {nth} failed: {error}"));
+        }
     }
 }

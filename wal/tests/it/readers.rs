@@ -1,6 +1,7 @@
 //! Readers beside the writer, and replays.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use roadbed_wal::{EntryRef, Log, LogOptions, Reader, WalError};
@@ -148,9 +149,13 @@ fn a_parallel_replay_gives_the_same_in_order() {
         assert!(all == one_by_one, "{threads} threads");
     }
     // Dropped half-way, it ends.
-    let mut replay = reader.replay_parallel(0..600, 4, |entry| entry.index);
+    let used = Arc::new(());
+    let held = used.clone();
+    let mut replay =
+        reader.replay_parallel(0..600, 4, move |entry| (Arc::strong_count(&held), entry.index).1);
     assert_eq!(replay.next().unwrap().unwrap(), 13);
     drop(replay);
+    assert_eq!(Arc::strong_count(&used), 1, "no thread of it is left");
     assert!(reader.replay_parallel(7..7, 2, |entry| entry).next().is_none());
 }
 
