@@ -196,8 +196,11 @@ fn what_lies_beyond_is_found_to_the_last_byte() {
     }
     assert_eq!(found(&bytes, PAGE + 9).claim, Some((2 * PAGE - 16, 500)));
     assert_eq!(found(&bytes, 2 * PAGE).claim, Some((3 * PAGE, 400)));
-    // At the end of a file that is no whole page: a frame that just fits, and a salt with too little behind it.
+    // At the end of a file that is no whole page: a frame that just fits, and a salt with too little behind it. What was
+    // read before is not taken for what would lie behind the end.
     let mut whole = bytes.clone();
+    let before = framed(4 * PAGE + 2000, 1, 300, b"");
+    whole[4 * PAGE_BYTES + 2000..4 * PAGE_BYTES + 2056].copy_from_slice(&before);
     let at = 5 * PAGE + 8;
     whole[5 * PAGE_BYTES + 8..].copy_from_slice(&framed(at, 1, 900, b""));
     let wanted = Beyond { claim: Some((at, 900)), last_end: Some(at + 56) };

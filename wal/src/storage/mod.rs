@@ -304,3 +304,70 @@ pub(crate) fn child(dir: &Path, name: &str) -> PathBuf {
 }
 
 const _: () = assert!(PAGE == PAGE_BYTES as u64);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Takes at most so many bytes at a time.
+    #[derive(Debug)]
+    struct Slow {
+        at_most: usize,
+        direct: bool,
+        bytes: Mutex<Vec<u8>>,
+        synced: Mutex<u32>,
+    }
+
+    impl StorageFile for Slow {
+        fn bytes(&self) -> io::Result<u64> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn write_at(&self, buffer: &[u8], offset: u64, _: SyncPoint) -> io::Result<usize> {
+            let (at, taken) = (usize::try_from(offset).unwrap(), buffer.len().min(self.at_most));
+            assert!(!self.direct || at.is_multiple_of(PAGE_BYTES), "{at}");
+            let mut bytes = self.bytes.lock().unwrap();
+            let end = (at + taken).max(bytes.len());
+            bytes.resize(end, 0);
+            bytes[at..at + taken].copy_from_slice(&buffer[..taken]);
+            Ok(taken)
+        }
+        fn sync_data(&self, _: SyncPoint) -> io::Result<()> {
+            *self.synced.lock().unwrap() += 1;
+            Ok(())
+        }
+        fn writes_are_durable(&self) -> bool {
+            self.direct
+        }
+        fn allocate(&self, _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn drop_cache(&self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn what_is_taken_in_pieces_is_written_whole_and_each_piece_where_it_belongs() {
+        let bytes: Vec<u8> = (0..5 * PAGE_BYTES).map(|at| (at / 7).to_le_bytes()[0] | 1).collect();
+        let written = |direct: bool, at_most: usize| {
+            let file = Slow { at_most, direct, bytes: Mutex::default(), synced: Mutex::default() };
+            let done = write_durably(&file, Path::new("1.seg"), &bytes, PAGE, SyncPoint::Group);
+            let whole = file.bytes.into_inner().unwrap().get(PAGE_BYTES..) == Some(&bytes[..]);
+            (done.is_ok(), whole, file.synced.into_inner().unwrap())
+        };
+        for at_most in [4096, 5000, 8191, 8192, 12_345, 1 << 20] {
+            assert_eq!(written(true, at_most), (true, true, 0), "{at_most}");
+        }
+        for at_most in [1, 4095, 5000, 1 << 20] {
+            assert_eq!(written(false, at_most), (true, true, 1), "{at_most}");
+        }
+        // Less than a page of a direct write can't go on; nothing at all can't either.
+        assert!(!written(true, 4095).0);
+        assert_eq!([true, false].map(|direct| written(direct, 0).0), [false; 2]);
+    }
+}

@@ -266,3 +266,62 @@ fn an_entry_that_fills_its_group_to_the_last_byte_is_read() {
     let log = Log::open(Arc::new(sim), Path::new(DIR), options()).unwrap();
     assert_eq!(crate::support::contents(&log).len(), 3);
 }
+
+#[test]
+fn an_entry_as_large_as_may_be_is_served_in_every_way_and_a_larger_one_in_none() {
+    let sim = SimStorage::new(1);
+    let limits = |bytes: u32| LogOptions { entry_bytes_max: bytes, ..options() };
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), limits(900), 0).unwrap();
+    crate::support::append(&mut log, 0..60, 0, 900);
+    log.sync().unwrap();
+    assert!(log.segments() > 1);
+    assert_eq!(crate::support::contents(&log).len(), 60);
+    let reader = log.reader();
+    let visit = |reader: &roadbed_wal::Reader| reader.visit(0..60, |_| std::ops::ControlFlow::Continue(()));
+    assert_eq!(visit(&reader).unwrap(), 60);
+    log.truncate_after(50).unwrap();
+    drop(log);
+    assert_eq!(judged(&sim, limits(900)).unwrap().open().unwrap().range(), 0..50);
+    // Sealed segments are not read by opening: who reads them is told.
+    let log = judged(&sim, limits(899)).unwrap().open().unwrap();
+    let reader = log.reader();
+    let ways = [reader.get(0).err(), reader.replay(0..50).next().unwrap().err(), visit(&reader).err()];
+    for error in ways {
+        assert!(matches!(error, Some(WalError::TooLarge { bytes: 900, max: 899, .. })), "{error:?}");
+    }
+}
+
+/// Also where its table is full to the last place of a page.
+#[test]
+fn the_greatest_digest_of_a_segment_is_found() {
+    for entries in 240..=260 {
+        let sim = SimStorage::new(1);
+        let mut log = Log::create(Arc::new(sim), Path::new(DIR), options(), 0).unwrap();
+        for index in 0..entries + 1 {
+            log.append(index, Entry { key: index, digest: index + 1, payload: b"" }).unwrap();
+        }
+        log.sync().unwrap();
+        log.truncate_after(entries).unwrap();
+        let reader = log.reader();
+        assert_eq!(reader.find_digest(entries).unwrap(), [entries - 1]);
+        assert_eq!(reader.find_digest(entries + 1).unwrap(), []);
+    }
+}
+
+/// What waits is planned anew when the front is cut, and no segment outgrows its size by that.
+#[test]
+fn what_waits_behind_a_cut_of_the_front_rolls_in_time() {
+    let limits = LogOptions { group_bytes_max: 8 << 10, ahead_bytes: 0, ..options() };
+    let sim = SimStorage::new(1);
+    let mut log = Log::create(Arc::new(sim.clone()), Path::new(DIR), limits.clone(), 0).unwrap();
+    crate::support::append(&mut log, 0..5, 0, 4000);
+    log.sync().unwrap();
+    crate::support::append(&mut log, 5..40, 0, 4000);
+    log.truncate_before(4).unwrap();
+    log.sync().unwrap();
+    assert_eq!(log.range(), 4..40);
+    for segment in log.reader().segments() {
+        let bytes = sim.read_file(&segment.path).unwrap().len() as u64;
+        assert_eq!(bytes, limits.segment_bytes, "{segment:?}");
+    }
+}
