@@ -49,7 +49,8 @@ fn page_is_whole_readable_and_asks_nobody_else() {
     browser.picture("dark");
     browser.scheme("light");
     browser.size(390, 844);
-    assert_eq!(browser.eval("document.documentElement.scrollWidth <= 390"), true);
+    // The charts follow when they are told of their new size.
+    browser.wait_for("document.documentElement.scrollWidth <= 390");
     browser.picture("phone");
 
     let base = format!("http://{}/", node.addr);
