@@ -199,8 +199,10 @@ fn what_lies_beyond_is_found_to_the_last_byte() {
     // At the end of a file that is no whole page: a frame that just fits, and a salt with too little behind it. What was
     // read before is not taken for what would lie behind the end.
     let mut whole = bytes.clone();
-    let before = framed(4 * PAGE + 2000, 1, 300, b"");
-    whole[4 * PAGE_BYTES + 2000..4 * PAGE_BYTES + 2056].copy_from_slice(&before);
+    for page in [3, 4] {
+        let at = page * PAGE_BYTES + 2000;
+        whole[at..at + 56].copy_from_slice(&framed(at as u64, 1, 300, b""));
+    }
     let at = 5 * PAGE + 8;
     whole[5 * PAGE_BYTES + 8..].copy_from_slice(&framed(at, 1, 900, b""));
     let wanted = Beyond { claim: Some((at, 900)), last_end: Some(at + 56) };
@@ -223,6 +225,11 @@ fn a_footer_beyond_claims_all_before_it() {
     bytes[2 * PAGE_BYTES..2 * PAGE_BYTES + footer.len()].copy_from_slice(footer.bytes());
     let found = |bytes: &[u8]| beyond(&bytes, SALT, 0, PAGE_BYTES).unwrap().claim;
     assert_eq!(found(&bytes), Some((2 * PAGE, 2 * PAGE)));
+    // Also from a place within a page: a tail that is torn ends in one.
+    for from in [8, PAGE - 8, PAGE + 56] {
+        let claim = beyond(&bytes.as_slice(), SALT, from, PAGE_BYTES).unwrap().claim;
+        assert_eq!(claim, Some((2 * PAGE, 2 * PAGE)), "from {from}");
+    }
     assert_eq!(found(&bytes[..3 * PAGE_BYTES]), Some((2 * PAGE, 2 * PAGE)), "its first page says it");
     assert_eq!(found(&bytes[..3 * PAGE_BYTES - 1]), None);
 }

@@ -296,13 +296,15 @@ fn an_entry_as_large_as_may_be_is_served_in_every_way_and_a_larger_one_in_none()
 fn the_greatest_digest_of_a_segment_is_found() {
     for entries in 240..=260 {
         let sim = SimStorage::new(1);
-        let mut log = Log::create(Arc::new(sim), Path::new(DIR), options(), 0).unwrap();
+        let limits = LogOptions { segment_bytes: 256 << 10, ..options() };
+        let mut log = Log::create(Arc::new(sim), Path::new(DIR), limits, 0).unwrap();
         for index in 0..entries + 1 {
             log.append(index, Entry { key: index, digest: index + 1, payload: b"" }).unwrap();
         }
         log.sync().unwrap();
         log.truncate_after(entries).unwrap();
         let reader = log.reader();
+        assert_eq!(reader.segments()[0].end, entries, "all in one");
         assert_eq!(reader.find_digest(entries).unwrap(), [entries - 1]);
         assert_eq!(reader.find_digest(entries + 1).unwrap(), []);
     }
